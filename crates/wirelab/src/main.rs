@@ -1,0 +1,2 @@
+//! wirelab
+fn main() {}
