@@ -4,6 +4,7 @@
 //! same bytes back.
 
 pub mod frame;
+pub mod ip;
 pub mod mac;
 pub mod time;
 

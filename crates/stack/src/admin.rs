@@ -1,0 +1,4 @@
+//! What root does to a host: `ip link|addr|route|neigh` and `sysctl -w`, as data and as text.
+//!
+//! One vocabulary for building a topology, for scenario steps and for hosts on the real kernel (which
+//! get the same text as real `ip` commands).

@@ -1,0 +1,1 @@
+//! The text form of calls and results, as `strace` writes them.
