@@ -40,6 +40,35 @@ pub(crate) struct IpOut {
     pub(crate) flow_label: u32,
     /// Router Alert option (IGMP, MLD).
     pub(crate) router_alert: bool,
+    /// DF on the wire when the packet fits into the path MTU, fragments when it does not
+    /// (`IP_PMTUDISC_WANT`, the default of UDP and raw sockets). False: `IP_PMTUDISC_DONT`.
+    pub(crate) pmtu_discover: bool,
+    /// The interface's MTU counts, not the path's (`IP_PMTUDISC_PROBE`, `_INTERFACE`, `_OMIT`).
+    pub(crate) ignore_path_mtu: bool,
+    /// IPv4 identification of a connected socket (`inet_id`); `None` for the host's own generator.
+    pub(crate) id: Option<u16>,
+    /// `IP_MULTICAST_LOOP`: a copy for ourselves when we are a member of the group.
+    pub(crate) multicast_loop: bool,
+}
+
+impl IpOut {
+    /// A packet with Linux's defaults for a fresh socket: TTL 64, path MTU discovery wanted, multicast looped.
+    pub(crate) fn new(src: IpAddr, dst: IpAddr, protocol: Protocol) -> IpOut {
+        IpOut {
+            src,
+            dst,
+            protocol,
+            ttl: 64,
+            tos: 0,
+            dont_fragment: false,
+            flow_label: 0,
+            router_alert: false,
+            pmtu_discover: true,
+            ignore_path_mtu: false,
+            id: None,
+            multicast_loop: true,
+        }
+    }
 }
 
 /// What the transport learns about a packet that was delivered to it. The frame starts at the transport
@@ -74,6 +103,12 @@ impl Stack {
     pub(crate) fn ip_timeout(&mut self, _now: Instant, event: TimerEvent) {
         match event {}
     }
+
+    /// Joins `group` on the interface once more (counted): what IGMP and MLD report and the MAC filter lets in.
+    pub(crate) fn mcast_join(&mut self, _now: Instant, _ifindex: IfIndex, _group: IpAddr) {}
+
+    /// Undoes one [`Stack::mcast_join`].
+    pub(crate) fn mcast_leave(&mut self, _now: Instant, _ifindex: IfIndex, _group: IpAddr) {}
 
     /// Sends a transport segment (`frame` starts at the transport header, with headroom) by the route
     /// `dst`: network header, fragmentation, neighbour. `EMSGSIZE` when it may not be fragmented and is larger
