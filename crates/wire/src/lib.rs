@@ -24,6 +24,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod mac;
 pub mod ndp;
+pub mod packet;
 pub mod quoted;
 pub mod tcp;
 pub mod time;
