@@ -13,6 +13,7 @@ pub mod checksum;
 pub mod error;
 pub mod ethernet;
 mod field;
+pub mod filter;
 pub mod frame;
 pub mod gre;
 mod group;
