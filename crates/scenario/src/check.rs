@@ -1,0 +1,1 @@
+//! Whether the journal of a run shows what the scenario expects.
