@@ -1,5 +1,7 @@
 //! Processes, descriptors, sockets: what system calls act on. Linux: net/socket.c, net/core/sock.c, net/ipv4/af_inet.c.
 
+pub mod options;
+
 use wire::Instant;
 
 use crate::Stack;
