@@ -9,6 +9,7 @@
 //! the header, because they cover more than it.
 
 pub mod arp;
+pub mod capture;
 pub mod checksum;
 pub mod error;
 pub mod ethernet;
@@ -26,6 +27,8 @@ pub mod ipv6;
 pub mod mac;
 pub mod ndp;
 pub mod packet;
+pub mod pcap;
+pub mod pcapng;
 pub mod quoted;
 pub mod tcp;
 pub mod time;
