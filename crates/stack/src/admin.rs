@@ -2,3 +2,7 @@
 //!
 //! One vocabulary for building a topology, for scenario steps and for hosts on the real kernel (which
 //! get the same text as real `ip` commands).
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {}
