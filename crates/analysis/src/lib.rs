@@ -1,1 +1,23 @@
-//! analysis
+//! Records or a capture to flows, findings, explanation, ladder and diff.
+//!
+//! Nothing here knows who wrote the records: our stack, a real kernel's probes, or a capture file. A
+//! packet is taken apart in [`view`], put into words in [`mod@meaning`], followed from its sender to its
+//! receivers in [`traffic`]; everything a user sees is made from those three and the other records.
+
+mod align;
+#[cfg(test)]
+mod build;
+pub mod compare;
+pub mod diff;
+pub mod explain;
+mod findings;
+pub mod ladder;
+pub mod meaning;
+pub mod normal;
+pub mod traffic;
+pub mod view;
+
+pub use compare::{Comparison, Tolerance, compare};
+pub use diff::{Diff, diff};
+pub use explain::{Explanation, explain};
+pub use meaning::meaning;

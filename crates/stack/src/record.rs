@@ -248,6 +248,9 @@ pub struct NodeInfo {
     pub programs: Vec<String>,
     /// `nstat`'s counters at the end that are not zero, such as (`IpInReceives`, 4).
     pub counters: Vec<(String, u64)>,
+    /// Sysctls that the run set, and others worth telling, such as
+    /// (`net.ipv4.neigh.default.mcast_solicit`, `3`), in the words of `sysctl`.
+    pub sysctls: Vec<(String, String)>,
     /// Tables at the end: (`ip neigh`, text), (`ss -uanp`, text) …
     pub tables: Vec<(String, String)>,
 }

@@ -1,0 +1,378 @@
+//! The findings: one file per behaviour that a newcomer would ask about. Each reads the journal and its
+//! packets and says only what it can point at.
+
+mod resolution;
+
+use std::net::IpAddr;
+
+use stack::neigh::NudState;
+use stack::record::{IfIndex, IfaceInfo, Journal, NodeId, NodeKind, What};
+use wire::arp::Operation;
+use wire::{Instant, MacAddr, ndp};
+
+use crate::explain::{Decides, Explanation, Folklore, Ref, Sentence};
+use crate::traffic::{Traffic, Transmission, node_name};
+
+/// A finding: looks at the case, says what it found.
+pub(crate) type Finding = fn(&Case<'_>, &mut Findings);
+
+/// All findings. Sentences are sorted by time afterwards, so that the order here does not matter.
+pub(crate) const ALL: &[Finding] = &[resolution::find];
+
+/// A journal made ready for questions.
+pub(crate) struct Case<'a> {
+    pub(crate) journal: &'a Journal,
+    pub(crate) traffic: &'a Traffic,
+    /// Questions for link-layer addresses: ARP requests and neighbour solicitations, without probes for
+    /// one's own address.
+    pub(crate) questions: Vec<Question>,
+    /// Neighbour entries and what became of them.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// Somebody asked who has an address.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) node: NodeId,
+    pub(crate) ifindex: IfIndex,
+    pub(crate) addr: IpAddr,
+    pub(crate) number: u32,
+    pub(crate) at: Instant,
+    pub(crate) unicast: bool,
+    pub(crate) answer: Option<Answer>,
+}
+
+/// The first answer that arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) number: u32,
+    pub(crate) from: NodeId,
+    pub(crate) at: Instant,
+    pub(crate) mac: Option<MacAddr>,
+}
+
+/// The life of a neighbour entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) node: NodeId,
+    pub(crate) ifindex: IfIndex,
+    pub(crate) addr: IpAddr,
+    pub(crate) steps: Vec<EntryStep>,
+}
+
+/// One change of a neighbour entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryStep {
+    pub(crate) record: usize,
+    pub(crate) at: Instant,
+    pub(crate) to: Option<NudState>,
+    pub(crate) lladdr: Option<MacAddr>,
+}
+
+/// A claim of who has an address: an ARP reply or gratuitous request, a neighbour advertisement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) addr: IpAddr,
+    pub(crate) mac: MacAddr,
+    /// Nobody is addressed with it: announcement, gratuitous reply, unsolicited advertisement.
+    pub(crate) gratuitous: bool,
+}
+
+/// What a packet claims about an address.
+pub(crate) fn claim(t: &Transmission) -> Option<Claim> {
+    if let Some(a) = t.view.arp() {
+        let request = a.operation == Operation::REQUEST;
+        if request && !a.is_gratuitous() || a.sender_ip.is_unspecified() {
+            return None;
+        }
+        let gratuitous = a.is_gratuitous();
+        return Some(Claim { addr: a.sender_ip.into(), mac: a.sender_mac, gratuitous });
+    }
+    let Some(ndp::Message::NeighborAdvert(na)) = t.view.ndp() else { return None };
+    let options = ndp::options(t.view.payload()).map_while(Result::ok);
+    let target =
+        options.filter_map(|o| if let ndp::Opt::TargetLinkLayer(m) = o { Some(m) } else { None }).next();
+    let mac = target.or(t.view.macs().map(|m| m.0))?;
+    Some(Claim { addr: na.target.into(), mac, gratuitous: !na.solicited })
+}
+
+/// Which address a packet asks for; probes for one's own address do not count.
+pub(crate) fn asks_for(t: &Transmission) -> Option<IpAddr> {
+    if let Some(a) = t.view.arp() {
+        let asks = a.operation == Operation::REQUEST && !a.is_gratuitous() && !a.is_probe();
+        return asks.then(|| a.target_ip.into());
+    }
+    match t.view.ndp() {
+        Some(ndp::Message::NeighborSolicit { target })
+            if t.view.ip().is_some_and(|ip| !ip.src.is_unspecified()) =>
+        {
+            Some((*target).into())
+        }
+        _ => None,
+    }
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn new(journal: &'a Journal, traffic: &'a Traffic) -> Case<'a> {
+        let mut case = Case { journal, traffic, questions: Vec::new(), entries: Vec::new() };
+        for t in traffic.numbered() {
+            if let Some(addr) = asks_for(t) {
+                let unicast = t.view.macs().is_some_and(|(_, dst)| !dst.is_multicast());
+                case.questions.push(Question {
+                    node: t.from,
+                    ifindex: t.ifindex,
+                    addr,
+                    number: t.number,
+                    at: t.at,
+                    unicast,
+                    answer: None,
+                });
+            }
+            if let Some(claim) = claim(t).filter(|c| !c.gratuitous) {
+                for a in &t.arrivals {
+                    let open = case.questions.iter_mut().rev().find(|q| {
+                        q.node == a.node && q.addr == claim.addr && q.at <= a.at && q.answer.is_none()
+                    });
+                    if let Some(q) = open {
+                        let mac = Some(claim.mac);
+                        q.answer = Some(Answer { number: t.number, from: t.from, at: a.at, mac });
+                    }
+                }
+            }
+        }
+        case.entries = entries(journal);
+        case
+    }
+
+    pub(crate) fn name(&self, node: NodeId) -> &'a str {
+        node_name(self.journal, node)
+    }
+
+    pub(crate) fn packets(&self) -> impl Iterator<Item = &'a Transmission> + use<'a> {
+        self.traffic.numbered()
+    }
+
+    pub(crate) fn packet(&self, number: u32) -> Option<&'a Transmission> {
+        self.traffic.numbered().find(|t| t.number == number)
+    }
+
+    /// The interface that has this MAC address.
+    pub(crate) fn owner_of_mac(&self, mac: MacAddr) -> Option<(NodeId, &'a IfaceInfo)> {
+        self.ifaces().find(|(_, i)| i.mac == mac && mac != MacAddr::ZERO)
+    }
+
+    /// The node that had this address at the start.
+    pub(crate) fn owner_of_ip(&self, addr: IpAddr) -> Option<NodeId> {
+        self.ifaces().find(|(_, i)| i.addrs.iter().any(|a| a.0 == addr)).map(|(n, _)| n)
+    }
+
+    /// A host's name, or the address when no host has it.
+    pub(crate) fn who(&self, addr: IpAddr) -> String {
+        match self.owner_of_ip(addr) {
+            Some(node) if !self.is_seen(node) => self.name(node).to_string(),
+            _ => addr.to_string(),
+        }
+    }
+
+    /// Whose MAC address this is, in words.
+    pub(crate) fn whose_mac(&self, mac: MacAddr) -> String {
+        match self.owner_of_mac(mac) {
+            Some((node, _)) => format!("{}'s {mac}", self.name(node)),
+            None => mac.to_string(),
+        }
+    }
+
+    /// Nodes of a capture are addresses: nothing is known of them but their packets.
+    pub(crate) fn is_seen(&self, node: NodeId) -> bool {
+        self.journal.nodes.get(node.0 as usize).is_some_and(|n| n.kind == NodeKind::Seen)
+    }
+
+    fn ifaces(&self) -> impl Iterator<Item = (NodeId, &'a IfaceInfo)> + use<'a> {
+        let nodes = self.journal.nodes.iter().enumerate();
+        nodes.flat_map(|(i, n)| {
+            let id = NodeId(u32::try_from(i).expect("NodeId is 32 bits"));
+            n.ifaces.iter().map(move |iface| (id, iface))
+        })
+    }
+
+    /// An `nstat` counter at the end.
+    pub(crate) fn counter(&self, node: NodeId, name: &str) -> Option<u64> {
+        let info = self.journal.nodes.get(node.0 as usize)?;
+        info.counters.iter().find(|(n, _)| n == name).map(|(_, v)| *v)
+    }
+
+    /// Every node's id.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> + use<'a> {
+        (0..self.journal.nodes.len()).map(|i| NodeId(u32::try_from(i).expect("NodeId is 32 bits")))
+    }
+
+    /// The calls of a node that have returned: call record, return record, call text, result text.
+    pub(crate) fn results(&self) -> Vec<Returned<'a>> {
+        let mut open = std::collections::BTreeMap::new();
+        let mut all = Vec::new();
+        for (record, r) in self.journal.records.iter().enumerate() {
+            match &r.what {
+                What::Call { program, seq, text } => {
+                    open.insert((r.node, *program, *seq), (record, text.as_str()));
+                }
+                What::Return { program, seq, text, .. } => {
+                    if let Some((call, call_text)) = open.remove(&(r.node, *program, *seq)) {
+                        all.push(Returned {
+                            node: r.node,
+                            program: *program,
+                            call,
+                            record,
+                            at: r.at,
+                            call_text,
+                            result: text,
+                        });
+                    }
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+}
+
+/// A system call that returned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Returned<'a> {
+    pub(crate) node: NodeId,
+    pub(crate) program: u32,
+    pub(crate) call: usize,
+    pub(crate) record: usize,
+    pub(crate) at: Instant,
+    pub(crate) call_text: &'a str,
+    pub(crate) result: &'a str,
+}
+
+impl Returned<'_> {
+    /// `sendto` of `sendto(3, …)`.
+    pub(crate) fn call_name(&self) -> &str {
+        self.call_text.split('(').next().unwrap_or("")
+    }
+
+    /// The first argument of the call.
+    pub(crate) fn fd(&self) -> Option<&str> {
+        self.call_text.split(['(', ',', ')']).nth(1).map(str::trim)
+    }
+
+    /// `ECONNREFUSED` of `-1 ECONNREFUSED (Connection refused)`.
+    pub(crate) fn errno(&self) -> Option<&str> {
+        self.result.strip_prefix("-1 ").and_then(|t| t.split(' ').next())
+    }
+}
+
+fn entries(journal: &Journal) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (record, r) in journal.records.iter().enumerate() {
+        let What::Neigh { ifindex, addr, lladdr, to, .. } = r.what else { continue };
+        let step = EntryStep { record, at: r.at, to, lladdr };
+        match entries.iter_mut().find(|e| e.node == r.node && e.ifindex == ifindex && e.addr == addr) {
+            Some(entry) => entry.steps.push(step),
+            None => entries.push(Entry { node: r.node, ifindex, addr, steps: vec![step] }),
+        }
+    }
+    entries
+}
+
+/// What the findings say.
+pub(crate) struct Findings {
+    out: Explanation,
+    sysctls: Vec<(String, Vec<(String, String)>)>,
+    packet_times: Vec<u64>,
+    record_times: Vec<u64>,
+}
+
+impl Findings {
+    pub(crate) fn new(journal: &Journal, traffic: &Traffic) -> Findings {
+        Findings {
+            out: Explanation::default(),
+            sysctls: journal.nodes.iter().map(|n| (n.name.clone(), n.sysctls.clone())).collect(),
+            packet_times: traffic.numbered().map(|t| t.at.as_nanos()).collect(),
+            record_times: journal.records.iter().map(|r| r.at.as_nanos()).collect(),
+        }
+    }
+
+    /// Says a sentence (without its full stop) about packets and records. Without any, it is not said:
+    /// what cannot be pointed at is not known.
+    pub(crate) fn say(&mut self, finding: &'static str, text: String, refs: impl IntoIterator<Item = Ref>) {
+        let refs = in_order(refs);
+        let Some(at_ns) = refs.iter().filter_map(|r| self.time(*r)).min() else { return };
+        if self.out.sentences.iter().any(|s| s.text == text) {
+            return;
+        }
+        self.out.sentences.push(Sentence { finding, text, refs, at_ns });
+    }
+
+    fn time(&self, r: Ref) -> Option<u64> {
+        match r {
+            Ref::Packet(n) => self.packet_times.get((n as usize).checked_sub(1)?).copied(),
+            Ref::Record(i) => self.record_times.get(i).copied(),
+        }
+    }
+
+    /// Names a sysctl of a host that decides what was seen, with the value in force.
+    pub(crate) fn decides(&mut self, host: &str, sysctl: &str) {
+        let set = self.sysctls.iter().find(|(n, _)| n == host).and_then(|(_, all)| {
+            all.iter().rev().find(|(name, _)| name.replace('/', ".") == sysctl).map(|(_, v)| v.clone())
+        });
+        let default = set.is_none();
+        let value = set.or_else(|| default_of(sysctl).map(str::to_string)).unwrap_or_default();
+        let d = Decides { name: sysctl.to_string(), value, host: host.to_string(), default };
+        if !self.out.decides.contains(&d) {
+            self.out.decides.push(d);
+        }
+    }
+
+    /// Says what people say, and what happened.
+    pub(crate) fn folklore(&mut self, says: &str, fact: String, refs: impl IntoIterator<Item = Ref>) {
+        let refs = in_order(refs);
+        if !refs.is_empty() && self.out.folklore.iter().all(|f| f.says != says) {
+            self.out.folklore.push(Folklore { says: says.to_string(), fact, refs });
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Explanation {
+        self.out.sentences.sort_by_key(|s| s.at_ns);
+        self.out
+    }
+}
+
+/// Packets first, each once.
+fn in_order(refs: impl IntoIterator<Item = Ref>) -> Vec<Ref> {
+    let mut refs: Vec<Ref> = refs.into_iter().collect();
+    refs.sort_unstable();
+    refs.dedup();
+    refs
+}
+
+/// Defaults of Linux 6.18 for the sysctls that findings name (TRUTH §12).
+fn default_of(sysctl: &str) -> Option<&'static str> {
+    let last = sysctl.rsplit('.').next()?;
+    Some(match last {
+        "base_reachable_time_ms" => "30000",
+        "delay_first_probe_time" => "5",
+        "ucast_solicit" | "mcast_solicit" => "3",
+        "retrans_time_ms" => "1000",
+        "gc_stale_time" => "60",
+        "unres_qlen" => "101",
+        "arp_accept" | "arp_ignore" | "arp_announce" | "proxy_arp" | "arp_notify" => "0",
+        "icmp_ratelimit" | "ratelimit" => "1000",
+        "icmp_ratemask" => "6168",
+        "mtu_expires" => "600",
+        "min_pmtu" => "552",
+        "ip_no_pmtu_disc" => "0",
+        "ip_default_ttl" => "64",
+        "ipfrag_time" => "30",
+        "ip6frag_time" => "60",
+        "dad_transmits" => "1",
+        "accept_redirects" | "send_redirects" | "autoconf" | "accept_ra" => "1",
+        "rmem_default" => "212992",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+//! From records to rows: which records share a row. A packet's row carries what its sender did at that
+//! instant and what its receivers did because of it; a call and its result at the same instant are one.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use stack::record::{Journal, Record, What};
+use wire::{Instant, MacAddr};
+
+use super::{ArrivalAt, Column, EventKind, EventRow, Label, Options, PacketRow, Row, RowKind, events};
+use crate::meaning::{Flows, Names, words};
+use crate::traffic::{Traffic, Transmission};
+
+struct Builder<'a> {
+    journal: &'a Journal,
+    traffic: &'a Traffic,
+    columns: &'a [Column],
+    rows: Vec<Row>,
+    /// Transmission record → its row.
+    row_of_tx: BTreeMap<usize, usize>,
+    /// Arrival record → the transmission's record.
+    tx_of_rx: BTreeMap<usize, usize>,
+    /// The packet whose arrival a node is busy with: row, and when it arrived.
+    busy_with: BTreeMap<u32, (usize, Instant)>,
+    /// Neighbour entries' link-layer addresses so far, by node, interface and address.
+    lladdrs: BTreeMap<(u32, u32, IpAddr), MacAddr>,
+    /// Returns that are shown with their calls.
+    told: Vec<bool>,
+}
+
+pub(super) fn of(journal: &Journal, traffic: &Traffic, columns: &[Column], options: &Options) -> Vec<Row> {
+    let mut b = Builder {
+        journal,
+        traffic,
+        columns,
+        rows: Vec::new(),
+        row_of_tx: BTreeMap::new(),
+        tx_of_rx: BTreeMap::new(),
+        busy_with: BTreeMap::new(),
+        lladdrs: BTreeMap::new(),
+        told: vec![false; journal.records.len()],
+    };
+    let mut flows = Flows::default();
+    let by_record: BTreeMap<usize, &Transmission> = traffic.numbered().map(|t| (t.record, t)).collect();
+    for t in traffic.numbered() {
+        for a in &t.arrivals {
+            b.tx_of_rx.insert(a.record, t.record);
+        }
+    }
+    let results = results(journal);
+    for (i, r) in journal.records.iter().enumerate() {
+        if let Some(t) = by_record.get(&i) {
+            b.packet(i, t, &mut flows);
+        }
+        match &r.what {
+            What::Rx { .. } => b.arrived(i, r),
+            What::Tx { .. } | What::Lost { .. } | What::Altered { .. } => {}
+            What::Call { .. } | What::Return { .. } if !options.calls => {}
+            What::Call { text, .. } => b.call(i, r, text, &results),
+            What::Return { .. } if b.told[i] => {}
+            What::Return { program, seq, .. } => b.returned(i, r, results.get(&(r.node.0, *program, *seq))),
+            What::Drop { .. }
+            | What::Neigh { .. }
+            | What::NeighQueued { .. }
+            | What::Addr { .. }
+            | What::Link { .. }
+            | What::Route { .. }
+            | What::Sock { .. }
+            | What::Timer { .. }
+            | What::Admin { .. }
+            | What::Note { .. } => {
+                let known = b.remember_lladdr(r);
+                if let Some((kind, text)) = events::words(journal, r, known) {
+                    b.event(i, r, kind, text);
+                }
+            }
+        }
+    }
+    b.rows
+}
+
+/// Call and return records by node, program and number.
+type Results = BTreeMap<(u32, u32, u32), (usize, Option<usize>)>;
+
+fn results(journal: &Journal) -> Results {
+    let mut results = Results::new();
+    for (i, r) in journal.records.iter().enumerate() {
+        match r.what {
+            What::Call { program, seq, .. } => {
+                results.insert((r.node.0, program, seq), (i, None));
+            }
+            What::Return { program, seq, .. } => {
+                if let Some(entry) = results.get_mut(&(r.node.0, program, seq)) {
+                    entry.1 = Some(i);
+                }
+            }
+            _ => {}
+        }
+    }
+    results
+}
+
+impl Builder<'_> {
+    /// What a neighbour entry's link-layer address was before this record.
+    fn remember_lladdr(&mut self, r: &Record) -> Option<MacAddr> {
+        let What::Neigh { ifindex, addr, lladdr, .. } = r.what else { return None };
+        let key = (r.node.0, ifindex, addr);
+        match lladdr {
+            Some(mac) => self.lladdrs.insert(key, mac),
+            None => self.lladdrs.get(&key).copied(),
+        }
+    }
+
+    fn column(&self, node: u32) -> Option<usize> {
+        self.columns.iter().position(|c| c.node == node)
+    }
+
+    fn packet(&mut self, record: usize, t: &Transmission, flows: &mut Flows) {
+        let words = words(&t.view, flows, &Names::default());
+        let from = self.column(t.from.0).filter(|_| !self.seen_on_arrival_only(t));
+        let to = self.receivers(t, from);
+        let arrivals = t
+            .arrivals
+            .iter()
+            .filter_map(|a| Some(ArrivalAt { column: self.column(a.node.0)?, at_ns: a.at.as_nanos() }))
+            .collect();
+        let mut causes: Vec<String> = t.losses.iter().map(|l| events::loss_words(&l.cause)).collect();
+        causes.dedup();
+        let before = self.take_before(t, from);
+        let row = PacketRow {
+            number: t.number,
+            from,
+            to,
+            words: words.short,
+            long: words.long,
+            len: t.frame.len(),
+            arrivals,
+            lost: t.arrivals.is_empty() && !t.losses.is_empty(),
+            causes,
+            altered: t.altered.iter().map(|(_, how)| how.clone()).collect(),
+            before,
+            after: Vec::new(),
+        };
+        let mut records = vec![record];
+        records.extend(t.arrivals.iter().map(|a| a.record).filter(|&r| r != record));
+        records.extend(t.losses.iter().map(|l| l.record));
+        records.extend(t.altered.iter().map(|a| a.0));
+        self.row_of_tx.insert(record, self.rows.len());
+        self.rows.push(Row { at_ns: t.at.as_nanos(), what: RowKind::Packet(Box::new(row)), records });
+    }
+
+    /// A capture's packet that only its receiver saw.
+    fn seen_on_arrival_only(&self, t: &Transmission) -> bool {
+        matches!(self.journal.records[t.record].what, What::Rx { .. })
+    }
+
+    /// For whom the packet was: those that it reached and that its MAC address names.
+    fn receivers(&self, t: &Transmission, from: Option<usize>) -> Vec<usize> {
+        let mut to: Vec<usize> = t
+            .arrivals
+            .iter()
+            .filter(|a| self.is_addressed(t, a.node.0, a.ifindex))
+            .filter_map(|a| self.column(a.node.0))
+            .collect();
+        if to.is_empty() {
+            to = t.arrivals.iter().filter_map(|a| self.column(a.node.0)).collect();
+        }
+        if to.is_empty() {
+            to = self.meant_for(t);
+        }
+        to.sort_unstable();
+        to.dedup();
+        to.retain(|c| Some(*c) != from);
+        to
+    }
+
+    fn is_addressed(&self, t: &Transmission, node: u32, ifindex: u32) -> bool {
+        let Some((_, dst)) = t.view.macs() else { return true };
+        let iface = self
+            .journal
+            .nodes
+            .get(node as usize)
+            .and_then(|n| n.ifaces.iter().find(|i| i.ifindex == ifindex));
+        dst.is_multicast() || iface.is_none_or(|i| i.mac == dst || i.mac == wire::MacAddr::ZERO)
+    }
+
+    /// For whom a packet was that arrived nowhere: the owner of its MAC address, else of its IP address.
+    fn meant_for(&self, t: &Transmission) -> Vec<usize> {
+        let by_mac = t.view.macs().map(|(_, dst)| dst).and_then(|dst| {
+            self.columns.iter().position(|c| {
+                self.journal.nodes[c.node as usize]
+                    .ifaces
+                    .iter()
+                    .any(|i| i.mac == dst && dst != wire::MacAddr::ZERO)
+            })
+        });
+        let target = t.view.ip().map(|ip| ip.dst).or(t.view.arp().map(|a| a.target_ip.into()));
+        let by_ip = || {
+            self.columns.iter().position(|c| {
+                let node = &self.journal.nodes[c.node as usize];
+                node.ifaces.iter().any(|i| i.addrs.iter().any(|(a, _)| Some(*a) == target))
+            })
+        };
+        by_mac.or_else(by_ip).into_iter().collect()
+    }
+
+    /// States and timers of the sender at the same instant, directly before: they belong to the packet.
+    fn take_before(&mut self, t: &Transmission, from: Option<usize>) -> Vec<Label> {
+        let mut labels = Vec::new();
+        while let Some(last) = self.rows.last() {
+            let RowKind::Event(e) = &last.what else { break };
+            let short = matches!(e.kind, EventKind::State | EventKind::Timer);
+            if !short || Some(e.column) != from || last.at_ns != t.at.as_nanos() {
+                break;
+            }
+            let label = Label {
+                column: e.column,
+                at_ns: last.at_ns,
+                kind: e.kind,
+                text: e.text.clone(),
+                record: last.records[0],
+            };
+            labels.insert(0, label);
+            self.rows.pop();
+        }
+        // The state stands beside the arrow, how many packets wait above it.
+        let journal = self.journal;
+        labels.sort_by_key(|l| !matches!(journal.records[l.record].what, What::NeighQueued { .. }));
+        labels
+    }
+
+    fn arrived(&mut self, record: usize, r: &Record) {
+        if let Some(row) = self.tx_of_rx.get(&record).and_then(|tx| self.row_of_tx.get(tx)) {
+            self.busy_with.insert(r.node.0, (*row, r.at));
+        }
+    }
+
+    fn event(&mut self, record: usize, r: &Record, kind: EventKind, text: String) {
+        let Some(column) = self.column(r.node.0) else { return };
+        let because = self.busy_with.get(&r.node.0).filter(|(_, at)| *at == r.at).map(|b| b.0);
+        if let (Some(row), EventKind::State | EventKind::Drop) = (because, kind) {
+            // Only while nothing of this host stands between: otherwise the order would be lost.
+            let clean = self.rows[row + 1..].iter().all(|later| match &later.what {
+                RowKind::Packet(p) => p.from != Some(column),
+                RowKind::Event(e) => e.column != column,
+                RowKind::Idle { .. } | RowKind::Folded { .. } => true,
+            });
+            if let (true, RowKind::Packet(p)) = (clean, &mut self.rows[row].what) {
+                p.after.push(Label { column, at_ns: r.at.as_nanos(), kind, text, record });
+                self.rows[row].records.push(record);
+                return;
+            }
+        }
+        let what = RowKind::Event(EventRow { column, kind, text });
+        self.rows.push(Row { at_ns: r.at.as_nanos(), what, records: vec![record] });
+    }
+
+    fn call(&mut self, record: usize, r: &Record, text: &str, results: &Results) {
+        let What::Call { program, seq, .. } = r.what else { return };
+        let at_once = results
+            .get(&(r.node.0, program, seq))
+            .and_then(|(_, ret)| *ret)
+            .filter(|&ret| self.journal.records[ret].at == r.at);
+        let Some(column) = self.column(r.node.0) else { return };
+        let mut records = vec![record];
+        let (mut kind, mut text) = (EventKind::Call, text.to_string());
+        if let Some(ret) = at_once {
+            if let Some((k, result)) = events::words(self.journal, &self.journal.records[ret], None) {
+                kind = k;
+                text = format!("{text} {result}");
+            }
+            self.told[ret] = true;
+            records.push(ret);
+        }
+        let what = RowKind::Event(EventRow { column, kind, text });
+        self.rows.push(Row { at_ns: r.at.as_nanos(), what, records });
+    }
+
+    fn returned(&mut self, record: usize, r: &Record, call: Option<&(usize, Option<usize>)>) {
+        let Some(column) = self.column(r.node.0) else { return };
+        let Some((kind, result)) = events::words(self.journal, r, None) else { return };
+        let name = call.map_or("", |(c, _)| match &self.journal.records[*c].what {
+            What::Call { text, .. } => events::call_name(text),
+            _ => "",
+        });
+        let what = RowKind::Event(EventRow { column, kind, text: format!("{name}() {result}") });
+        self.rows.push(Row { at_ns: r.at.as_nanos(), what, records: vec![record] });
+    }
+}

@@ -1,0 +1,591 @@
+//! The ladder as text: two hosts with their states outside, three with lifelines, more as a list.
+
+use super::canvas::{Canvas, Style, cut, width};
+use super::{EventKind, EventRow, Label, Ladder, PacketRow, Row, RowKind};
+
+/// The characters of a picture.
+struct Glyphs {
+    line: &'static str,
+    right: &'static str,
+    left: &'static str,
+    lost: &'static str,
+    lifeline: char,
+    crossing: &'static str,
+    also: &'static str,
+    open: &'static str,
+    unicode: bool,
+}
+
+const UNICODE: Glyphs = Glyphs {
+    line: "─",
+    right: "▶",
+    left: "◀",
+    lost: "╳",
+    lifeline: '│',
+    crossing: "┼",
+    also: "●",
+    open: "?",
+    unicode: true,
+};
+
+const ASCII: Glyphs = Glyphs {
+    line: "-",
+    right: ">",
+    left: "<",
+    lost: "x",
+    lifeline: '|',
+    crossing: "+",
+    also: "*",
+    open: "?",
+    unicode: false,
+};
+
+struct Layout<'a> {
+    ladder: &'a Ladder,
+    glyphs: &'a Glyphs,
+    width: usize,
+    color: bool,
+    number_width: usize,
+    time_digits: usize,
+    time_width: usize,
+    form: Form,
+}
+
+enum Form {
+    /// Labels left and right of the arrows: where arrows begin, and one past where they end.
+    Pair { arrows: (usize, usize) },
+    /// A lifeline per host.
+    Lanes { at: Vec<usize> },
+    /// `client -> router  words`.
+    List { names: usize },
+}
+
+pub(super) fn render(ladder: &Ladder, width: usize, color: bool, unicode: bool) -> String {
+    let layout = Layout::of(ladder, width, color, if unicode { &UNICODE } else { &ASCII });
+    let mut lines = Vec::new();
+    if let Some(title) = &ladder.title {
+        for line in wrap(title, width) {
+            let mut c = Canvas::new(width);
+            c.put(0, &line, Style::Bold);
+            lines.push(c.finish(color));
+        }
+        lines.push(String::new());
+    }
+    layout.header(&mut lines);
+    for row in &ladder.rows {
+        layout.row(row, &mut lines);
+    }
+    for (i, fault) in ladder.faults.iter().enumerate() {
+        for (n, line) in wrap(&format!("fault {}  {fault}", i + 1), width - 9).iter().enumerate() {
+            lines.push(if n == 0 { line.clone() } else { format!("         {line}") });
+        }
+    }
+    let mut text = lines.join("\n");
+    text.push('\n');
+    text
+}
+
+/// Decimal places that tell all times of the ladder apart, 3 to 6.
+fn digits(ladder: &Ladder) -> usize {
+    let fits = |d: u32| ladder.rows.iter().all(|r| r.at_ns % 10u64.pow(9 - d) == 0);
+    (3..6).find(|&d| fits(d)).map_or(6, |d| d as usize)
+}
+
+fn seconds(ns: u64, digits: usize) -> String {
+    let text = format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+    text[..text.len() - (9 - digits)].to_string()
+}
+
+/// A length of time as one would say it: `10 ms`, `1.5 s`, `250 us`.
+pub(crate) fn span(ns: u64) -> String {
+    let short = |value: u64, per: u64, unit: &str| {
+        let (whole, rest) = (value / per, value % per * 1000 / per);
+        let fraction = format!("{rest:03}");
+        let fraction = fraction.trim_end_matches('0');
+        if fraction.is_empty() { format!("{whole} {unit}") } else { format!("{whole}.{fraction} {unit}") }
+    };
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => short(ns, 1_000, "us"),
+        1_000_000..1_000_000_000 => short(ns, 1_000_000, "ms"),
+        _ => short(ns, 1_000_000_000, "s"),
+    }
+}
+
+/// Breaks text at blanks so that no line is longer than `most`; a longer word is cut in pieces.
+pub(crate) fn wrap(text: &str, most: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word = word.to_string();
+        loop {
+            let line = lines.last_mut().expect("there is always a last line");
+            let blank = usize::from(!line.is_empty());
+            if width(line) + blank + width(&word) <= most {
+                if blank == 1 {
+                    line.push(' ');
+                }
+                line.push_str(&word);
+                break;
+            }
+            if line.is_empty() {
+                let mut at = word.len();
+                while width(&word[..at]) > most {
+                    at = word[..at].char_indices().next_back().map_or(0, |(i, _)| i);
+                }
+                let at = if at == 0 { word.chars().next().map_or(1, char::len_utf8) } else { at };
+                line.push_str(&word[..at]);
+                word = word[at..].to_string();
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
+fn style_of(kind: EventKind) -> Style {
+    match kind {
+        EventKind::State => Style::State,
+        EventKind::Drop | EventKind::Unexpected => Style::Bad,
+        EventKind::Timer | EventKind::Admin | EventKind::Note => Style::Dim,
+        EventKind::Call => Style::Call,
+    }
+}
+
+/// Narrowest and widest area for labels beside the arrows of two hosts.
+const LABELS: (usize, usize) = (12, 22);
+
+impl<'a> Layout<'a> {
+    fn of(ladder: &'a Ladder, width: usize, color: bool, glyphs: &'a Glyphs) -> Layout<'a> {
+        let last = ladder.rows.iter().map(|r| r.at_ns).max().unwrap_or(0);
+        let time_digits = digits(ladder);
+        let numbers = ladder.rows.iter().filter_map(|r| match &r.what {
+            RowKind::Packet(p) => Some(p.number),
+            RowKind::Event(_) | RowKind::Idle { .. } | RowKind::Folded { .. } => None,
+        });
+        let number_width = (numbers.max().unwrap_or(0).to_string().len() + 1).max(3);
+        let time_width = seconds(last, time_digits).len().max(5) + 2;
+        let mut layout = Layout {
+            ladder,
+            glyphs,
+            width,
+            color,
+            number_width,
+            time_digits,
+            time_width,
+            form: Form::List { names: 0 },
+        };
+        layout.form = layout.choose_form();
+        layout
+    }
+
+    /// Where the columns begin.
+    fn prefix(&self) -> usize {
+        self.number_width + 1 + self.time_width + 1
+    }
+
+    fn choose_form(&self) -> Form {
+        let n = self.ladder.columns.len();
+        let gap = (self.width - self.prefix() - 1).checked_div(n.max(2) - 1).unwrap_or(0);
+        match n {
+            2 => {
+                let area = |column| self.label_width(column).clamp(LABELS.0, LABELS.1);
+                Form::Pair { arrows: (self.prefix() + area(0) + 1, self.width - area(1) - 1) }
+            }
+            3.. if gap >= 34 => Form::Lanes { at: (0..n).map(|i| self.prefix() + i * gap).collect() },
+            _ => {
+                let names = self.ladder.columns.iter().map(|c| width(&c.name)).max().unwrap_or(0);
+                Form::List { names: names.min(16) }
+            }
+        }
+    }
+
+    /// The widest label of a column among those that may stand beside an arrow.
+    fn label_width(&self, column: usize) -> usize {
+        let packets = self.ladder.rows.iter().filter_map(|r| match &r.what {
+            RowKind::Packet(p) => Some(p),
+            RowKind::Event(_) | RowKind::Idle { .. } | RowKind::Folded { .. } => None,
+        });
+        let labels = packets.flat_map(|p| p.before.iter().chain(&p.after)).filter(|l| l.column == column);
+        let widest = labels.map(|l| width(&l.text)).filter(|w| *w <= LABELS.1).max().unwrap_or(0);
+        let c = &self.ladder.columns[column];
+        let header = width(&c.name) + 1 + c.addrs.first().map_or(0, |a| width(a));
+        widest.max(header.min(LABELS.1))
+    }
+
+    fn start(&self, number: Option<u32>, at_ns: Option<u64>) -> Canvas {
+        let mut c = Canvas::new(self.width);
+        if let Form::Lanes { at } = &self.form {
+            for x in at {
+                c.put(*x, &self.glyphs.lifeline.to_string(), Style::Dim);
+            }
+        }
+        if let Some(n) = number {
+            c.put(0, &format!("{:>1$}", format!("#{n}"), self.number_width), Style::Bold);
+        }
+        if let Some(ns) = at_ns {
+            let time = format!("{:>1$}", seconds(ns, self.time_digits) + " s", self.time_width);
+            c.put(self.number_width + 1, &time, Style::Dim);
+        }
+        c
+    }
+
+    fn header(&self, lines: &mut Vec<String>) {
+        let mut c = Canvas::new(self.width);
+        c.put(self.number_width + 1, &format!("{:>1$}", "time", self.time_width), Style::Dim);
+        let titles: Vec<String> =
+            self.ladder
+                .columns
+                .iter()
+                .map(|c| {
+                    let first = c.addrs.first().map_or(String::new(), |a| {
+                        if *a == c.name { String::new() } else { format!(" {a}") }
+                    });
+                    format!("{}{first}", c.name)
+                })
+                .collect();
+        match &self.form {
+            Form::Pair { arrows } => {
+                c.put(
+                    self.prefix(),
+                    &cut(&titles[0], arrows.1 - self.prefix() - 24, self.glyphs.unicode),
+                    Style::Bold,
+                );
+                let right = cut(&titles[1], self.width / 2 - 8, self.glyphs.unicode);
+                c.put((arrows.1 + 1).min(self.width - width(&right)), &right, Style::Bold);
+            }
+            Form::Lanes { at } => {
+                for (i, (x, title)) in at.iter().zip(&titles).enumerate() {
+                    let title = cut(title, at[1] - at[0] - 2, self.glyphs.unicode);
+                    let w = width(&title);
+                    let begin = if i == 0 { *x } else { x.saturating_sub(w / 2).min(self.width - w) };
+                    c.put(begin, &title, Style::Bold);
+                }
+            }
+            Form::List { .. } => {
+                lines.push(c.finish(self.color));
+                for title in &self.ladder.columns {
+                    let mut c = Canvas::new(self.width);
+                    c.put(
+                        self.prefix(),
+                        &cut(
+                            &format!("{}  {}", title.name, title.addrs.join(" ")),
+                            self.width - self.prefix(),
+                            self.glyphs.unicode,
+                        ),
+                        Style::Bold,
+                    );
+                    lines.push(c.finish(self.color));
+                }
+                return;
+            }
+        }
+        lines.push(c.finish(self.color));
+    }
+
+    fn row(&self, row: &Row, lines: &mut Vec<String>) {
+        match &row.what {
+            RowKind::Packet(p) => self.packet(row, p, lines),
+            RowKind::Event(e) => self.event(row.at_ns, e, lines),
+            RowKind::Idle { ns } => {
+                let mark = if self.glyphs.unicode { "…" } else { "..." };
+                // Silences are told roughly: the times beside the rows are exact.
+                let rough = if *ns >= 1_000_000_000 { ns / 100_000_000 * 100_000_000 } else { *ns };
+                self.remark(&format!("{mark} {} pass", span(rough)), lines);
+            }
+            RowKind::Folded { period, times, packets, until_ns } => {
+                let mark = if self.glyphs.unicode { "…" } else { "..." };
+                let rows = if *period == 1 { "row".to_string() } else { format!("{period} rows") };
+                let numbers = packets.map_or(String::new(), |(a, b)| format!(" (#{a} to #{b})"));
+                let text = format!(
+                    "{mark} the same {rows} {times} times more{numbers}, until {} s",
+                    seconds(*until_ns, self.time_digits)
+                );
+                self.remark(&text, lines);
+            }
+        }
+    }
+
+    fn remark(&self, text: &str, lines: &mut Vec<String>) {
+        let mut c = self.start(None, None);
+        let x = match &self.form {
+            Form::Lanes { .. } => self.prefix() + 2,
+            Form::Pair { .. } | Form::List { .. } => self.prefix(),
+        };
+        c.put(x, &cut(text, self.width - x, self.glyphs.unicode), Style::Dim);
+        lines.push(c.finish(self.color));
+    }
+
+    fn event(&self, at_ns: u64, e: &EventRow, lines: &mut Vec<String>) {
+        let room = self.width - self.prefix() - 2;
+        for (n, line) in wrap(&e.text, room.min(self.event_room(e.column))).iter().enumerate() {
+            let mut c = self.start(None, (n == 0).then_some(at_ns));
+            let line = if n == 0 { line.clone() } else { format!("  {line}") };
+            let w = width(&line);
+            let x = match &self.form {
+                Form::Pair { .. } if e.column == 0 => self.prefix(),
+                Form::Pair { arrows } => (arrows.1 + 1).min(self.width - w.min(self.width)),
+                Form::Lanes { at } if e.column + 1 == at.len() => {
+                    at[e.column].saturating_sub(w + 1).max(self.prefix() + 1)
+                }
+                Form::Lanes { at } => (at[e.column] + 2).min(self.width - w.min(self.width)),
+                Form::List { names } => {
+                    if n == 0 {
+                        let name = cut(&self.ladder.columns[e.column].name, *names, self.glyphs.unicode);
+                        c.put(self.prefix(), &name, Style::Bold);
+                    }
+                    self.prefix() + names + 2
+                }
+            };
+            c.put(x, &line, style_of(e.kind));
+            lines.push(c.finish(self.color));
+        }
+    }
+
+    /// How long an event's line may be.
+    fn event_room(&self, _column: usize) -> usize {
+        match &self.form {
+            // A little less than the whole line, so that left and right can be told apart.
+            Form::Pair { .. } => self.width - self.prefix() - 10,
+            Form::Lanes { at } => (self.width - self.prefix()).saturating_sub(6).max(at[1] - at[0]),
+            Form::List { names } => self.width - self.prefix() - names - 4,
+        }
+    }
+
+    fn packet(&self, row: &Row, p: &PacketRow, lines: &mut Vec<String>) {
+        match &self.form {
+            Form::Pair { arrows } => self.pair_packet(row, p, *arrows, lines),
+            Form::Lanes { at } => self.lanes_packet(row, p, at, lines),
+            Form::List { names } => self.list_packet(row, p, *names, lines),
+        }
+    }
+
+    fn overflow(&self, labels: &[&Label], lines: &mut Vec<String>) {
+        for l in labels {
+            let e = EventRow { column: l.column, kind: l.kind, text: l.text.clone() };
+            self.event(l.at_ns, &e, lines);
+        }
+    }
+
+    fn pair_packet(&self, row: &Row, p: &PacketRow, arrows: (usize, usize), lines: &mut Vec<String>) {
+        let from = p.from.unwrap_or_else(|| p.to.first().map_or(0, |c| 1 - c));
+        let areas = [(self.prefix(), arrows.0 - 1), (arrows.1 + 1, self.width)];
+        let (own, other) = (areas[from], areas[1 - from]);
+        let (before, spill_before) = fit_last(&p.before, own.1 - own.0);
+        self.overflow(&spill_before, lines);
+        let mut c = self.start(Some(p.number), Some(row.at_ns));
+        if let Some((text, kind)) = &before {
+            c.put(own.0, text, style_of(*kind));
+        }
+        let here: Vec<Label> = p.after.iter().filter(|l| l.column != from).cloned().collect();
+        let (after, spill_after) = fit(&here, other.1 - other.0);
+        self.arrow(&mut c, p, arrows, from == 0);
+        if let Some((text, kind)) = &after {
+            c.put(other.0, text, style_of(*kind));
+        }
+        let mut extra = Vec::new();
+        for remark in remarks(p) {
+            let w = width(&remark);
+            // At the right end; over the part of the arrow that a lost packet never travelled.
+            let x = areas[1].0.min(self.width.saturating_sub(w)).max(self.prefix());
+            if c.is_free(x.saturating_sub(1), x + w, self.glyphs.lifeline) {
+                c.put(x, &remark, Style::Bad);
+            } else {
+                extra.push(remark);
+            }
+        }
+        lines.push(c.finish(self.color));
+        for remark in extra {
+            let mut c = self.start(None, None);
+            let text = cut(&remark, self.width - self.prefix(), self.glyphs.unicode);
+            c.put(areas[1].0.min(self.width - width(&text)), &text, Style::Bad);
+            lines.push(c.finish(self.color));
+        }
+        self.overflow(&spill_after, lines);
+    }
+
+    /// Draws an arrow with its words between two columns of the line.
+    fn arrow(&self, c: &mut Canvas, p: &PacketRow, span_at: (usize, usize), rightwards: bool) {
+        let (begin, end) = span_at;
+        let len = end - begin;
+        let g = self.glyphs;
+        let words = cut(&p.words, len.saturating_sub(6), g.unicode);
+        let w = width(&words);
+        let silent = !p.lost && p.arrivals.is_empty();
+        let (mut from, mut to) = (begin, end);
+        if p.lost {
+            // The cross stands at two thirds of the way, or behind the words.
+            let travelled = (len * 2 / 3).max(w + 5).min(len);
+            if rightwards { to = begin + travelled } else { from = end - travelled }
+        }
+        c.put(from, &g.line.repeat(to - from), Style::Arrow);
+        let head = match (p.lost, silent, rightwards) {
+            (true, ..) => (g.lost, Style::Bad),
+            (_, true, _) => (g.open, Style::Arrow),
+            (.., true) => (g.right, Style::Arrow),
+            (.., false) => (g.left, Style::Arrow),
+        };
+        c.put(if rightwards { to - 1 } else { from }, head.0, head.1);
+        let text_at = if rightwards { from + 2 } else { from + 3 };
+        c.put(text_at, &format!(" {words} "), Style::Plain);
+        if let Some(transit) = self.transit(p) {
+            let w_transit = width(&transit) + 2;
+            let free = (to - from).saturating_sub(w + 8);
+            if w_transit + 2 <= free {
+                let x = if rightwards { to - 2 - w_transit } else { to - 2 - w_transit };
+                c.put(x, &format!(" {transit} "), Style::Dim);
+            }
+        }
+    }
+
+    /// `+10 ms`: how long the way took, when it took a millisecond or more.
+    fn transit(&self, p: &PacketRow) -> Option<String> {
+        let row = self
+            .ladder
+            .rows
+            .iter()
+            .find(|r| matches!(&r.what, RowKind::Packet(q) if q.number == p.number))?;
+        let arrived = p.arrivals.iter().filter(|a| p.to.contains(&a.column)).map(|a| a.at_ns).max()?;
+        let ns = arrived.saturating_sub(row.at_ns);
+        (ns >= 1_000_000).then(|| format!("+{}", span(ns / 1_000 * 1_000)))
+    }
+
+    fn lanes_packet(&self, row: &Row, p: &PacketRow, at: &[usize], lines: &mut Vec<String>) {
+        let before: Vec<&Label> = p.before.iter().collect();
+        self.overflow(&before, lines);
+        let mut c = self.start(Some(p.number), Some(row.at_ns));
+        let from = p.from.unwrap_or(0);
+        let mut targets = p.to.clone();
+        if targets.is_empty() {
+            targets.push(if from + 1 < at.len() { from + 1 } else { from.saturating_sub(1) });
+        }
+        let leftmost = targets.iter().copied().filter(|t| *t < from).min();
+        let rightmost = targets.iter().copied().filter(|t| *t > from).max();
+        let sides: Vec<usize> = rightmost.into_iter().chain(leftmost).collect();
+        let longest = sides.iter().map(|t| at[*t].abs_diff(at[from]) - 1).max().unwrap_or(0);
+        let fits = width(&p.words) + 6 <= longest;
+        if !fits {
+            let text = cut(&p.words, self.width - self.prefix() - 2, self.glyphs.unicode);
+            let low = sides.iter().map(|t| at[*t].min(at[from])).min().unwrap_or(self.prefix());
+            c.put((low + 2).min(self.width - width(&text)), &text, Style::Plain);
+            lines.push(c.finish(self.color));
+            c = self.start(None, None);
+        }
+        for (i, target) in sides.iter().enumerate() {
+            let (low, high) = (at[from].min(at[*target]), at[from].max(at[*target]));
+            let mut drawn = p.clone();
+            if !fits || i > 0 {
+                drawn.words = String::new();
+            }
+            self.arrow(&mut c, &drawn, (low + 1, high), from < *target);
+            if drawn.words.is_empty() {
+                let line = self.glyphs.line.repeat(2);
+                c.put(if from < *target { low + 3 } else { low + 4 }, &line, Style::Arrow);
+            }
+            for (k, x) in at.iter().enumerate().filter(|(_, x)| **x > low && **x < high) {
+                if p.lost && !c.is_free(*x, x + 1, self.glyphs.lifeline) {
+                    continue;
+                }
+                if p.to.contains(&k) {
+                    c.put(*x, self.glyphs.also, Style::Arrow);
+                } else if fits && width(&p.words) + 6 > x - low {
+                    // The words run over this lifeline.
+                } else {
+                    c.put(*x, self.glyphs.crossing, Style::Arrow);
+                }
+            }
+        }
+        let mut extra = Vec::new();
+        for remark in remarks(p) {
+            let last = targets.iter().copied().max().unwrap_or(from).max(from);
+            let w = width(&remark);
+            let x = (at[last] + 2).min(self.width.saturating_sub(w));
+            if c.is_free(x, x + w, self.glyphs.lifeline) {
+                c.put(x, &remark, Style::Bad);
+            } else {
+                extra.push(remark);
+            }
+        }
+        lines.push(c.finish(self.color));
+        for remark in extra {
+            let mut c = self.start(None, None);
+            let text = cut(&remark, self.width - self.prefix(), self.glyphs.unicode);
+            c.put((at[from] + 2).min(self.width - width(&text)), &text, Style::Bad);
+            lines.push(c.finish(self.color));
+        }
+        let after: Vec<&Label> = p.after.iter().collect();
+        self.overflow(&after, lines);
+    }
+
+    fn list_packet(&self, row: &Row, p: &PacketRow, names: usize, lines: &mut Vec<String>) {
+        let before: Vec<&Label> = p.before.iter().collect();
+        self.overflow(&before, lines);
+        let name = |c: usize| cut(&self.ladder.columns[c].name, names, self.glyphs.unicode);
+        let to: Vec<String> = p.to.iter().map(|c| name(*c)).collect();
+        let from = p.from.map_or_else(|| "?".to_string(), name);
+        let arrow = if self.glyphs.unicode { "→" } else { "->" };
+        let lost = if p.lost { format!(" {}", self.glyphs.lost) } else { String::new() };
+        let whither = format!("{from:<names$} {arrow} {}{lost}", to.join(","));
+        let mut c = self.start(Some(p.number), Some(row.at_ns));
+        let words_at = self.prefix() + names * 2 + 6;
+        c.put(self.prefix(), &cut(&whither, self.width - self.prefix(), self.glyphs.unicode), Style::Arrow);
+        let mut texts = vec![p.words.clone()];
+        texts.extend(remarks(p));
+        let transit = self.transit(p).map_or(String::new(), |t| format!("  {t}"));
+        let text = texts.join("  ") + &transit;
+        let room = self.width - words_at;
+        if self.prefix() + width(&whither) < words_at {
+            let mut parts = wrap(&text, room).into_iter();
+            c.put(words_at, &parts.next().unwrap_or_default(), Style::Plain);
+            lines.push(c.finish(self.color));
+            for part in parts {
+                let mut c = self.start(None, None);
+                c.put(words_at, &part, Style::Plain);
+                lines.push(c.finish(self.color));
+            }
+        } else {
+            lines.push(c.finish(self.color));
+            for part in wrap(&text, room) {
+                let mut c = self.start(None, None);
+                c.put(words_at, &part, Style::Plain);
+                lines.push(c.finish(self.color));
+            }
+        }
+        let after: Vec<&Label> = p.after.iter().collect();
+        self.overflow(&after, lines);
+    }
+}
+
+/// Causes of losses and alterations, in words.
+fn remarks(p: &PacketRow) -> Vec<String> {
+    p.causes.iter().chain(&p.altered).cloned().collect()
+}
+
+/// The labels that fit beside an arrow as one text, and those that need a row of their own.
+fn fit(labels: &[Label], room: usize) -> (Option<(String, EventKind)>, Vec<&Label>) {
+    let mut text = String::new();
+    let mut kind = EventKind::State;
+    for (i, l) in labels.iter().enumerate() {
+        let longer = if text.is_empty() { l.text.clone() } else { format!("{text}, {}", l.text) };
+        if width(&longer) > room {
+            let shown = (!text.is_empty()).then_some((text, kind));
+            return (shown, labels[i..].iter().collect());
+        }
+        kind = l.kind;
+        text = longer;
+    }
+    ((!text.is_empty()).then_some((text, kind)), Vec::new())
+}
+
+/// As [`fit`] for what came before the packet: the latest stands beside it, earlier ones above.
+fn fit_last(labels: &[Label], room: usize) -> (Option<(String, EventKind)>, Vec<&Label>) {
+    let all = fit(labels, room);
+    if all.1.is_empty() {
+        return all;
+    }
+    match labels.split_last() {
+        Some((last, earlier)) if width(&last.text) <= room => {
+            (Some((last.text.clone(), last.kind)), earlier.iter().collect())
+        }
+        _ => (None, labels.iter().collect()),
+    }
+}

@@ -1,0 +1,151 @@
+//! TCP in words (tcpdump: print-tcp.c): flags as `S.`, sequence numbers relative to the connection's
+//! first, options by name. Relative numbers need memory: [`Flows`].
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use wire::tcp::{Header, Opt, SeqNum};
+
+use super::Words;
+use crate::view::{Ip, View};
+
+/// Most connections whose first numbers are remembered; further ones show absolute numbers.
+const MAX_FLOWS: usize = 65_536;
+
+type Key = (IpAddr, u16, IpAddr, u16);
+
+/// Where each direction's sequence numbers began.
+#[derive(Clone, Debug, Default)]
+pub struct Flows {
+    first: BTreeMap<Key, SeqNum>,
+    absolute: bool,
+}
+
+impl Flows {
+    /// Remembers nothing: numbers stay as they are on the wire.
+    pub fn absolute() -> Flows {
+        Flows { first: BTreeMap::new(), absolute: true }
+    }
+
+    pub(super) fn words(&mut self, h: &Header, packet: &View, ip: Option<&Ip>) -> Words {
+        let (seq, ack) = match ip {
+            Some(ip) if !self.absolute => self.relative(h, ip),
+            _ => (h.seq.0, h.ack.0),
+        };
+        let len = packet.payload().len();
+        let mut text = flags(h);
+        // A pure ACK's own number says nothing: tcpdump leaves it out too.
+        if len > 0 {
+            let _ = write!(text, " seq {seq}:{}", seq.wrapping_add(u32::try_from(len).unwrap_or(0)));
+        } else if h.flags.syn() || h.flags.fin() || h.flags.rst() {
+            let _ = write!(text, " seq {seq}");
+        }
+        if h.flags.ack() {
+            let _ = write!(text, " ack {ack}");
+        }
+        let mut long = text.clone();
+        let _ = write!(long, " win {}", h.window);
+        if h.flags.urg() {
+            let _ = write!(text, " urg {}", h.urgent);
+        }
+        let (some, every) = options(h, ip, self);
+        text.push_str(&some);
+        long.push_str(&every);
+        let _ = write!(long, " length {len}");
+        if len > 0 {
+            let _ = write!(text, " len {len}");
+        }
+        Words { short: text, long: format!("Flags {long}") }
+    }
+
+    /// Sequence and acknowledgment number relative to both directions' first.
+    fn relative(&mut self, h: &Header, ip: &Ip) -> (u32, u32) {
+        let own = (ip.src, h.src_port, ip.dst, h.dst_port);
+        let peer = (ip.dst, h.dst_port, ip.src, h.src_port);
+        let full = self.first.len() >= MAX_FLOWS;
+        if h.flags.syn() {
+            if !h.flags.ack() && self.first.get(&own).is_some_and(|&f| f != h.seq) {
+                self.first.remove(&peer);
+            }
+            if !full || self.first.contains_key(&own) {
+                self.first.insert(own, h.seq);
+            }
+        } else if !full {
+            // Seen from the middle on: the first byte seen is number 1.
+            self.first.entry(own).or_insert(SeqNum(h.seq.0.wrapping_sub(1)));
+        }
+        if h.flags.ack() && !full && !h.flags.rst() {
+            self.first.entry(peer).or_insert(SeqNum(h.ack.0.wrapping_sub(1)));
+        }
+        let from = |key: &Key, n: SeqNum| n.0.wrapping_sub(self.first.get(key).map_or(0, |f| f.0));
+        (from(&own, h.seq), from(&peer, h.ack))
+    }
+
+    fn relative_to_peer(&self, h: &Header, ip: Option<&Ip>, n: SeqNum) -> u32 {
+        let first = ip.and_then(|ip| self.first.get(&(ip.dst, h.dst_port, ip.src, h.src_port)));
+        n.0.wrapping_sub(first.map_or(0, |f| f.0))
+    }
+}
+
+/// `S`, `S.`, `P.`, `.`: tcpdump's letters.
+fn flags(h: &Header) -> String {
+    let f = h.flags;
+    let mut text = String::new();
+    for (set, letter) in [
+        (f.fin(), 'F'),
+        (f.syn(), 'S'),
+        (f.rst(), 'R'),
+        (f.psh(), 'P'),
+        (f.urg(), 'U'),
+        (f.cwr(), 'W'),
+        (f.ece(), 'E'),
+        (f.ack(), '.'),
+    ] {
+        if set {
+            text.push(letter);
+        }
+    }
+    if text.is_empty() { "none".to_string() } else { text }
+}
+
+/// Options for the arrow (those of a SYN, SACK blocks) and all of them.
+fn options(h: &Header, ip: Option<&Ip>, flows: &Flows) -> (String, String) {
+    let mut some = String::new();
+    let mut every = Vec::new();
+    for (_, option) in &h.options {
+        let (arrow, text) = match option {
+            Opt::EndOfList | Opt::Nop => continue,
+            Opt::Mss(mss) => (true, format!("mss {mss}")),
+            Opt::SackPermitted => (true, "sackOK".to_string()),
+            Opt::Timestamps(ts) => {
+                if h.flags.syn() {
+                    some.push_str(" ts");
+                }
+                (false, format!("TS val {} ecr {}", ts.val, ts.ecr))
+            }
+            Opt::WindowScale(n) => (true, format!("wscale {n}")),
+            Opt::Sack(_) => {
+                let relative = |n| flows.relative_to_peer(h, ip, n);
+                let sack = h.options.sack();
+                let blocks: Vec<String> = sack
+                    .as_slice()
+                    .iter()
+                    .map(|b| format!("{{{}:{}}}", relative(b.left), relative(b.right)))
+                    .collect();
+                (true, format!("sack {}", blocks.concat()))
+            }
+            Opt::FastOpen(tfo) if tfo.cookie.is_empty() => (true, "tfo cookiereq".to_string()),
+            Opt::FastOpen(_) => (true, "tfo cookie".to_string()),
+            Opt::Md5(_) => (false, "md5".to_string()),
+            Opt::Unknown { kind, .. } => (false, format!("unknown-{kind}")),
+            Opt::Malformed(_) => (true, "malformed option".to_string()),
+        };
+        if arrow {
+            let _ = write!(some, " {text}");
+        }
+        every.push(text);
+    }
+    let every = if every.is_empty() { String::new() } else { format!(" options [{}]", every.join(",")) };
+    (some, every)
+}
