@@ -9,10 +9,8 @@ use std::ops::Range;
 
 use wire::ethernet::{EtherType, VlanTag};
 use wire::ip::Protocol;
-use wire::{Frame, MacAddr, Medium, arp, ethernet, gre, icmpv4, icmpv6, igmp, ipv4, ipv6, tcp, udp, vxlan};
-
-/// Most headers that are read of one packet; deeper nesting ends as malformed.
-pub const MAX_LAYERS: usize = 24;
+use wire::packet::{self, Level, Network, Transport};
+use wire::{Frame, MacAddr, Medium, arp, ethernet, gre, icmpv4, icmpv6, igmp, ipv6, tcp, udp, vxlan};
 
 /// One header.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,23 +107,14 @@ impl View {
 
     /// Takes bytes apart.
     pub fn of_bytes(medium: Medium, bytes: Vec<u8>) -> View {
-        let mut reader = Reader { layers: Vec::new(), at: 0, end: bytes.len() };
-        let mut next = match medium {
-            Medium::Ethernet => Next::Ethernet,
-            Medium::Ip => Next::IpByVersion,
-        };
-        while reader.layers.len() < MAX_LAYERS {
-            match reader.step(&bytes, next) {
-                Ok(Some(following)) => next = following,
-                Ok(None) => break,
-                Err(error) => {
-                    reader.layers.push(Layer::Malformed(error.to_string()));
-                    break;
-                }
-            }
-        }
-        let Reader { layers, at, end } = reader;
-        View { layers, payload: at.min(end)..end, bytes }
+        let (layers, payload) = layers(&packet::Packet::parse(&bytes, medium));
+        View { layers, payload, bytes }
+    }
+
+    /// A packet that has been read already.
+    pub fn of_packet(packet: &packet::Packet<'_>) -> View {
+        let (layers, payload) = layers(packet);
+        View { layers, payload, bytes: packet.bytes.to_vec() }
     }
 
     /// The bytes after the last header.
@@ -241,81 +230,69 @@ impl View {
     }
 }
 
-/// What is to be read next.
-#[derive(Clone, Copy)]
-enum Next {
-    Ethernet,
-    IpByVersion,
-    EtherType(EtherType),
-    Protocol(Protocol),
-    Vxlan,
-}
-
-struct Reader {
-    layers: Vec<Layer>,
-    at: usize,
-    end: usize,
-}
-
-type Step = Result<Option<Next>, wire::ParseError>;
-
-impl Reader {
-    fn step(&mut self, bytes: &[u8], next: Next) -> Step {
-        let b = &bytes[self.at..self.end];
-        match next {
-            Next::Ethernet => {
-                let (header, n) = ethernet::Header::parse(b)?;
-                self.push(Layer::Ethernet(header), n);
-                Ok(Some(Next::EtherType(header.ethertype)))
-            }
-            Next::EtherType(ty) => self.ether_type(b, ty),
-            Next::IpByVersion => match b.first().map(|v| v >> 4) {
-                Some(6) => self.ipv6(b),
-                _ => self.ipv4(b),
-            },
-            Next::Protocol(protocol) => self.protocol(b, protocol),
-            Next::Vxlan => {
-                let (header, n) = vxlan::Header::parse(b)?;
-                self.push(Layer::Vxlan(header), n);
-                Ok(Some(Next::Ethernet))
-            }
+/// The headers of all levels in a row, and where the payload stands.
+fn layers(packet: &packet::Packet<'_>) -> (Vec<Layer>, Range<usize>) {
+    let mut layers = Vec::new();
+    for level in packet.levels() {
+        level_layers(level, &mut layers);
+    }
+    let inner = packet.innermost();
+    let payload = inner.payload_offset..inner.payload_offset + inner.payload.len();
+    if let Some(problem) = packet.problem {
+        // A header that was cut short but could be read is no problem of the words.
+        let cut_payload = inner.truncated && inner.transport != Transport::None;
+        if !cut_payload {
+            layers.push(Layer::Malformed(problem.to_string()));
         }
     }
+    (layers, payload)
+}
 
-    fn push(&mut self, layer: Layer, n: usize) {
-        self.layers.push(layer);
-        self.at = (self.at + n).min(self.end);
-    }
-
-    fn ether_type(&mut self, b: &[u8], ty: EtherType) -> Step {
-        match ty {
-            EtherType::ARP => {
-                let (packet, n) = arp::Packet::parse(b)?;
-                self.push(Layer::Arp(packet), n);
-                // What follows is Ethernet padding.
-                self.end = self.at;
-                Ok(None)
-            }
-            EtherType::IPV4 => self.ipv4(b),
-            EtherType::IPV6 => self.ipv6(b),
-            EtherType::TEB => Ok(Some(Next::Ethernet)),
-            EtherType::VLAN | EtherType::QINQ if b.len() >= 4 => {
-                let tag = VlanTag::from_tci(u16::from_be_bytes([b[0], b[1]]));
-                let inner = EtherType(u16::from_be_bytes([b[2], b[3]]));
-                self.push(Layer::Vlan(tag), 4);
-                Ok(Some(Next::EtherType(inner)))
-            }
-            other => {
-                self.push(Layer::OtherEtherType(other), 0);
-                Ok(None)
-            }
+fn level_layers(level: &Level<'_>, layers: &mut Vec<Layer>) {
+    if let Some(h) = level.ethernet {
+        layers.push(Layer::Ethernet(h));
+        if let Some(tag) = level.inner_vlan {
+            layers.push(Layer::Vlan(tag));
+        }
+        if matches!(level.network, Network::None) && !is_read(h.ethertype) {
+            layers.push(Layer::OtherEtherType(h.ethertype));
         }
     }
+    if let Network::Arp(a) = level.network {
+        layers.push(Layer::Arp(a));
+    }
+    if let Some(ip) = ip_of(level) {
+        layers.push(Layer::Ip(ip));
+        if ip.frag_offset != 0 {
+            layers.push(Layer::FragmentBytes(level.payload.len()));
+        }
+    }
+    match level.transport {
+        Transport::None | Transport::Ip(_) => {}
+        Transport::Udp(h) => layers.push(Layer::Udp(h)),
+        Transport::Tcp(h) => layers.push(Layer::Tcp(Box::new(h))),
+        // Only quoted packets end there, and those are not taken apart here.
+        Transport::TcpStart { .. } => layers.push(Layer::OtherProtocol(Protocol::TCP)),
+        Transport::Icmpv4(m) => layers.push(Layer::Icmp(m)),
+        Transport::Icmpv6(m) => layers.push(Layer::Icmpv6(m)),
+        Transport::Igmp(m) => layers.push(Layer::Igmp(m)),
+        Transport::Gre(h) => layers.push(Layer::Gre(h)),
+        Transport::Other(p) => layers.push(Layer::OtherProtocol(p)),
+    }
+    if let Some(h) = level.vxlan {
+        layers.push(Layer::Vxlan(h));
+    }
+}
 
-    fn ipv4(&mut self, b: &[u8]) -> Step {
-        let (h, n) = ipv4::Header::parse(b)?;
-        let total_len = usize::from(h.total_len);
-        let ip = Ip {
+/// Ethertypes whose packets have a layer of their own.
+fn is_read(ty: EtherType) -> bool {
+    matches!(ty, EtherType::ARP | EtherType::IPV4 | EtherType::IPV6 | EtherType::VLAN | EtherType::QINQ)
+}
+
+fn ip_of(level: &Level<'_>) -> Option<Ip> {
+    let fragment = level.fragment;
+    match &level.network {
+        Network::Ipv4(h) => Some(Ip {
             src: h.src.into(),
             dst: h.dst.into(),
             ttl: h.ttl,
@@ -325,87 +302,24 @@ impl Reader {
             frag_offset: h.frag_offset,
             more_fragments: h.more_fragments,
             protocol: h.protocol,
-            header_len: n,
-            total_len,
+            header_len: h.header_len(),
+            total_len: usize::from(h.total_len),
             flow_label: 0,
-        };
-        self.end = self.end.min(self.at + total_len.max(n));
-        self.push(Layer::Ip(ip), n);
-        Ok(self.behind_ip(&ip))
-    }
-
-    fn ipv6(&mut self, b: &[u8]) -> Step {
-        let (h, n) = ipv6::Header::parse(b)?;
-        let total_len = n + usize::from(h.payload_len);
-        let mut walk = ipv6::ext::walk(h.next_header, &b[n..b.len().min(total_len)]);
-        for header in walk.by_ref() {
-            header?;
-        }
-        let (protocol, offset) = walk.upper();
-        let fragment = walk.fragment().map(|(_, f)| f);
-        let ip = Ip {
-            src: h.src.into(),
-            dst: h.dst.into(),
-            ttl: h.hop_limit,
-            tos: h.traffic_class,
+        }),
+        Network::Ipv6(ip) => Some(Ip {
+            src: ip.header.src.into(),
+            dst: ip.header.dst.into(),
+            ttl: ip.header.hop_limit,
+            tos: ip.header.traffic_class,
             df: true,
             id: fragment.map_or(0, |f| f.id),
             frag_offset: fragment.map_or(0, |f| f.offset),
             more_fragments: fragment.is_some_and(|f| f.more),
-            protocol,
-            header_len: n + offset,
-            total_len,
-            flow_label: h.flow_label,
-        };
-        self.end = self.end.min(self.at + total_len);
-        self.push(Layer::Ip(ip), n + offset);
-        Ok(self.behind_ip(&ip))
-    }
-
-    fn behind_ip(&mut self, ip: &Ip) -> Option<Next> {
-        if ip.frag_offset != 0 {
-            let n = self.end - self.at;
-            self.push(Layer::FragmentBytes(n), 0);
-            return None;
-        }
-        Some(Next::Protocol(ip.protocol))
-    }
-
-    fn protocol(&mut self, b: &[u8], protocol: Protocol) -> Step {
-        match protocol {
-            Protocol::IPIP => return self.ipv4(b),
-            Protocol::IPV6 => return self.ipv6(b),
-            Protocol::GRE => {
-                let (header, n) = gre::Header::parse(b)?;
-                self.push(Layer::Gre(header), n);
-                return Ok(Some(Next::EtherType(header.protocol)));
-            }
-            Protocol::UDP => {
-                // The first fragment of a datagram holds less than the header's length says.
-                let (header, n) = udp::Header::parse_quoted(b)?;
-                self.push(Layer::Udp(header), n);
-                let is_vxlan =
-                    matches!(header.dst_port, vxlan::PORT | vxlan::LINUX_PORT) && b.len() >= n + 22;
-                return Ok(is_vxlan.then_some(Next::Vxlan));
-            }
-            Protocol::TCP => {
-                let (header, n) = tcp::Header::parse(b)?;
-                self.push(Layer::Tcp(Box::new(header)), n);
-            }
-            Protocol::ICMP => {
-                let (message, n) = icmpv4::Message::parse(b)?;
-                self.push(Layer::Icmp(message), n);
-            }
-            Protocol::ICMPV6 => {
-                let (message, n) = icmpv6::Message::parse(b)?;
-                self.push(Layer::Icmpv6(message), n);
-            }
-            Protocol::IGMP => {
-                let (message, n) = igmp::Message::parse(b)?;
-                self.push(Layer::Igmp(message), n);
-            }
-            other => self.push(Layer::OtherProtocol(other), 0),
-        }
-        Ok(None)
+            protocol: ip.upper,
+            header_len: ipv6::HEADER_LEN + ip.extensions.len(),
+            total_len: ipv6::HEADER_LEN + usize::from(ip.header.payload_len),
+            flow_label: ip.header.flow_label,
+        }),
+        Network::None | Network::Arp(_) => None,
     }
 }

@@ -47,8 +47,8 @@ pub struct Words {
 }
 
 /// One packet in one line, without memory of others: TCP numbers are absolute.
-pub fn meaning(packet: &View, names: &Names) -> String {
-    words(packet, &mut Flows::absolute(), names).long
+pub fn meaning(packet: &wire::packet::Packet<'_>, names: &Names) -> String {
+    words(&View::of_packet(packet), &mut Flows::absolute(), names).long
 }
 
 /// One packet in words; `flows` remembers where TCP's sequence numbers began.

@@ -8,7 +8,8 @@ fn short(frame: &Frame) -> String {
 }
 
 fn long(frame: &Frame) -> String {
-    meaning(&View::of(Medium::Ethernet, frame), &Names::default())
+    let bytes = frame.to_vec();
+    meaning(&wire::packet::Packet::parse(&bytes, Medium::Ethernet), &Names::default())
 }
 
 #[test]
