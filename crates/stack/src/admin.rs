@@ -6,3 +6,10 @@
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admin {}
+
+impl core::fmt::Display for Admin {
+    /// The command line.
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match *self {}
+    }
+}

@@ -10,7 +10,7 @@ mod wires;
 use std::collections::VecDeque;
 
 use stack::Stack;
-use stack::record::{IfIndex, Journal, NodeId, What};
+use stack::record::{IfIndex, Journal, NodeId, NodeInfo, What};
 use wire::{Frame, Instant};
 
 pub(crate) use drive::Slot;
@@ -115,6 +115,20 @@ impl World {
     /// Adds a fact from outside, such as what a probe saw on a real kernel.
     pub fn record(&mut self, node: NodeId, at: Instant, what: What) {
         self.wires.record_at(node, at, what);
+    }
+
+    /// What the journal says of an external node: addresses, programs, counters and tables come from whoever
+    /// stands behind it. Panics when the node is not external.
+    pub fn external_info(&mut self, node: NodeId) -> &mut NodeInfo {
+        let at = node.0 as usize;
+        assert!(matches!(self.nodes[at].body, Body::External), "{} is not external", self.nodes[at].name);
+        &mut self.wires.journal.nodes[at]
+    }
+
+    /// Puts the records in order of time. In real time they are written when they become known: a call's entry
+    /// when it returns.
+    pub fn sort_records(&mut self) {
+        self.wires.journal.records.sort_by_key(|record| record.at);
     }
 
     /// What was recorded so far; nodes get their counters and tables in [`World::finish`].
