@@ -1,1 +1,36 @@
-//! linux
+//! Hosts on the real kernel: namespaces, TAP, sysctls, call agent, probes.
+//!
+//! A [`LiveWorld`] is a [`sim::World`] whose external nodes are network namespaces of this machine. Every
+//! interface of such a host is a TAP (or TUN) whose other side is the world: what the kernel sends is
+//! injected there, with all its links, switches and faults, and what arrives is written back. Programs make
+//! real system calls in processes of their own. The clock is the machine's.
+//!
+//! * [`check_permission`]: whether this process may
+//! * [`LiveWorld::new`], [`LiveWorld::run`], [`LiveWorld::exec`]
+//! * [`agent_main`]: the other half, which `main` of the binary calls first
+//!
+//! Map: `agent` lives in the namespace, `agent_handle` and `protocol` talk to it; `netlink`, `nstat` and `probe`
+//! look into the namespace from outside; `live` joins it all to the world.
+
+mod agent;
+mod agent_handle;
+mod error;
+mod live;
+mod memfile;
+mod netlink;
+mod nstat;
+mod permission;
+mod probe;
+mod protocol;
+mod sys;
+pub mod testing;
+
+pub use agent::agent_main;
+pub use error::{LinuxError, NoPermission};
+pub use live::{ExecOutput, LiveBody, LiveEnd, LiveHost, LiveIface, LiveProgram, LiveWorld, ProgramResult};
+pub use permission::check_permission;
+
+/// `uname -r`: the kernel that the hosts run on.
+pub fn kernel_release() -> String {
+    sys::uname_release()
+}

@@ -180,8 +180,7 @@ pub enum Opt<'a> {
     TargetLinkLayer(MacAddr),
     /// A prefix of the link.
     PrefixInfo(PrefixInfo),
-    /// The packet that caused a redirect, or its beginning. Emitting cuts it to a multiple of eight bytes,
-    /// as Linux does (ndisc.c `ndisc_send_redirect`).
+    /// The packet that caused a redirect, or its beginning, with padding.
     RedirectedHeader(&'a [u8]),
     /// The MTU hosts shall use on the link.
     Mtu(u32),
@@ -218,7 +217,7 @@ impl Opt<'_> {
         match self {
             Opt::SourceLinkLayer(_) | Opt::TargetLinkLayer(_) | Opt::Mtu(_) => 8,
             Opt::PrefixInfo(_) => 32,
-            Opt::RedirectedHeader(packet) => 8 + packet.len() / 8 * 8,
+            Opt::RedirectedHeader(packet) => (8 + packet.len()).next_multiple_of(8),
             Opt::RouteInfo { prefix_len: 0, .. } => 8,
             Opt::RouteInfo { prefix_len: 1..=64, .. } => 16,
             Opt::RouteInfo { .. } => 24,
@@ -253,7 +252,7 @@ impl Opt<'_> {
             }
             Opt::RedirectedHeader(packet) => {
                 b[0] = 4;
-                put(b, 8, &packet[..len - 8]);
+                put(b, 8, packet);
             }
             Opt::Mtu(mtu) => {
                 b[0] = 5;

@@ -1,0 +1,159 @@
+//! One host while it lives: its interfaces' descriptors, its probe, its programs.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use stack::admin::Admin;
+use stack::record::{IfIndex, NodeId};
+use wire::Frame;
+
+use super::admin::{self, Step};
+use super::program::{Running, State};
+use super::{ExecOutput, LiveHost, LiveProgram, ProgramResult};
+use crate::agent_handle::{Agent, Namespace};
+use crate::error::LinuxError;
+use crate::probe::{Beginning, Probe};
+use crate::sys;
+
+/// Tables that are worth keeping at the end, if the tools are there.
+const TABLES: &[&str] = &["ip neigh", "ip route", "ip -6 route", "ss -uan", "ss -tan"];
+
+/// A host on the real kernel.
+pub(super) struct Host {
+    pub(super) agent: Agent,
+    pub(super) node: NodeId,
+    pub(super) taps: Vec<Tap>,
+    pub(super) probe: Probe,
+    pub(super) programs: Vec<Running>,
+    /// What answers of the agent belong to, by the number that was asked with.
+    pub(super) asked: Vec<(u64, usize)>,
+    setup: Vec<Admin>,
+}
+
+/// One interface's other side.
+pub(super) struct Tap {
+    pub(super) ifindex: IfIndex,
+    pub(super) name: String,
+    pub(super) fd: OwnedFd,
+    /// Somebody deleted it in the namespace.
+    pub(super) gone: bool,
+}
+
+impl Host {
+    pub(super) fn new(agent: Agent, namespace: Namespace, host: LiveHost) -> Result<Host, LinuxError> {
+        let Namespace { ifindexes, taps, events, dump, counters } = namespace;
+        let pairs = ifindexes.iter().zip(&host.ifaces);
+        let renumbered = pairs.filter(|(k, w)| **k != w.ifindex).map(|(k, w)| (*k, w.ifindex)).collect();
+        let taps = taps.into_iter().zip(host.ifaces);
+        Ok(Host {
+            agent,
+            node: host.node,
+            taps: taps
+                .map(|(fd, iface)| Tap { ifindex: iface.ifindex, name: iface.name, fd, gone: false })
+                .collect(),
+            probe: Probe::new(events, dump, counters, renumbered),
+            programs: host.programs.into_iter().map(Running::new).collect(),
+            asked: Vec::new(),
+            setup: host.setup,
+        })
+    }
+
+    pub(super) fn add_program(&mut self, program: LiveProgram) -> usize {
+        self.programs.push(Running::new(program));
+        self.programs.len() - 1
+    }
+
+    /// Runs the commands that build the host.
+    pub(super) fn run_setup(&mut self) -> Result<(), LinuxError> {
+        for step in admin::steps(&std::mem::take(&mut self.setup)) {
+            match admin::argv(&step) {
+                Some((argv, stdin)) => {
+                    self.agent.run(&argv, stdin.as_bytes())?.map_err(|stderr| LinuxError::Setup {
+                        host: self.agent.host.clone(),
+                        what: admin::blame(&step, &stderr),
+                        hint: None,
+                    })?;
+                }
+                None => {
+                    let Step::Sysctl(name, value) = &step else {
+                        unreachable!("only sysctls have no command")
+                    };
+                    self.agent.sysctl(name, value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The run begins.
+    pub(super) fn start(&mut self) -> Result<Beginning, LinuxError> {
+        self.probe.start().map_err(LinuxError::io(format!("{}: netlink", self.agent.host)))
+    }
+
+    /// Writes a packet into the interface: it arrives in the namespace. The error says why the kernel refused.
+    pub(super) fn receive(&self, ifindex: IfIndex, frame: &Frame) -> Result<(), String> {
+        let Some(tap) = self.taps.iter().find(|tap| tap.ifindex == ifindex) else { return Ok(()) };
+        let bytes;
+        let whole = if frame.tail().is_empty() {
+            frame.head()
+        } else {
+            bytes = frame.to_vec();
+            &bytes
+        };
+        match sys::write(std::os::fd::AsRawFd::as_raw_fd(&tap.fd), whole) {
+            Ok(_) => Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::EIO) => {
+                Err(format!("{} is down: the packet that arrived went nowhere", tap.name))
+            }
+            Err(e) => Err(format!("{} did not take a packet of {} bytes: {e}", tap.name, whole.len())),
+        }
+    }
+
+    /// Counters and tables at the end.
+    #[expect(clippy::type_complexity, reason = "as in NodeInfo")]
+    pub(super) fn last_look(&mut self) -> Result<(Vec<(String, u64)>, Vec<(String, String)>), LinuxError> {
+        let counters =
+            self.probe.counters().map_err(LinuxError::io(format!("{}: counters", self.agent.host)))?;
+        let mut tables = Vec::new();
+        for command in TABLES {
+            let argv: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            // A tool that is not installed leaves its table out.
+            match self.agent.run(&argv, &[]) {
+                Ok(Ok(text)) if !text.trim().is_empty() => tables.push(((*command).to_owned(), text)),
+                Ok(_) | Err(LinuxError::Setup { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        let name = "sysctl net.ipv4.tcp_congestion_control";
+        let argv = ["cat", "/proc/sys/net/ipv4/tcp_congestion_control"].map(str::to_owned);
+        if let Ok(Ok(text)) = self.agent.run(&argv, &[]) {
+            tables.push((name.to_owned(), text.trim().to_owned()));
+        }
+        Ok((counters, tables))
+    }
+
+    /// A command's output.
+    pub(super) fn exec_output(&self, program: usize) -> ExecOutput {
+        self.programs[program].exec.clone().unwrap_or_default()
+    }
+
+    pub(super) fn take_results(&mut self) -> Vec<ProgramResult> {
+        let node = self.node;
+        let results = self.programs.drain(..).map(|running| ProgramResult {
+            node,
+            status: match running.state {
+                State::Done(status) => status,
+                _ => None,
+            },
+            name: running.name,
+            program: running.program,
+            exec: running.exec,
+        });
+        results.collect()
+    }
+
+    /// Passes an error of a descriptor on, with the host's name.
+    pub(super) fn io(&self, doing: &str) -> impl FnOnce(io::Error) -> LinuxError + use<> {
+        LinuxError::io(format!("{}: {doing}", self.agent.host))
+    }
+}

@@ -1,0 +1,218 @@
+//! What runs on a host: programs that make calls in a process of their own, and commands.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use sim::{Action, Event, Program};
+use stack::call::CallResult;
+use stack::call::text::{decode_result, encode_call, result_text};
+use stack::record::What;
+use wire::Instant;
+
+use super::admin::{self, Step};
+use super::{ExecOutput, LiveBody, LiveProgram};
+use crate::agent::program::{CALL, EXIT};
+use crate::agent_handle::{Agent, Streams};
+use crate::error::LinuxError;
+use crate::protocol::Request;
+use crate::sys;
+
+/// The longest answer of a program's process: 16 MiB of data in escapes.
+const MAX_LINE: usize = 80 << 20;
+
+/// One program.
+pub(super) struct Running {
+    pub(super) name: String,
+    pub(super) start: Instant,
+    pub(super) state: State,
+    /// `None` for a command.
+    pub(super) program: Option<Box<dyn Program>>,
+    command: Option<(Vec<String>, std::time::Duration)>,
+    pub(super) exec: Option<ExecOutput>,
+    /// The socket of its process.
+    pub(super) socket: Option<OwnedFd>,
+    /// What the process said so far of its next line.
+    line: Vec<u8>,
+    /// Calls it made.
+    seq: u32,
+}
+
+/// What a program waits for.
+pub(super) enum State {
+    /// Its start.
+    NotStarted,
+    /// A system call.
+    Calling { text: String },
+    /// A sleep's end.
+    Sleeping(Instant),
+    /// An `ip` command.
+    Admin { step: Step, streams: Option<Streams> },
+    /// A command's end, or its time limit.
+    Command { streams: Streams, id: u64, deadline: Instant },
+    /// Nothing. The exit status, when there is one.
+    Done(Option<i32>),
+}
+
+/// What an answer of a program's process says.
+pub(super) struct Returned {
+    pub(super) enter_ns: u64,
+    pub(super) leave_ns: u64,
+    pub(super) result: CallResult,
+}
+
+impl Running {
+    pub(super) fn new(program: LiveProgram) -> Running {
+        let (program_body, command) = match program.body {
+            LiveBody::Calls(p) => (Some(p), None),
+            LiveBody::Exec { argv, timeout } => (None, Some((argv, timeout))),
+        };
+        Running {
+            name: program.name,
+            start: program.start,
+            state: State::NotStarted,
+            program: program_body,
+            command,
+            exec: None,
+            socket: None,
+            line: Vec::new(),
+            seq: 0,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+
+    /// When it must be looked at although nothing happened.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        match &self.state {
+            State::NotStarted => Some(self.start),
+            State::Sleeping(until) => Some(*until),
+            State::Command { deadline, .. } => Some(*deadline),
+            State::Calling { .. } | State::Admin { .. } | State::Done(_) => None,
+        }
+    }
+
+    /// Starts its process or command. `Some` when it is to be resumed; the second is what a later answer with
+    /// that number is about.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        agent: &mut Agent,
+    ) -> Result<(Option<Event>, u64), LinuxError> {
+        let id = agent.id();
+        if let Some((argv, timeout)) = self.command.take() {
+            let streams = agent.spawn(id, &argv, &[])?;
+            self.state = State::Command { streams, id, deadline: now + timeout };
+            return Ok((None, id));
+        }
+        let (ours, theirs) = sys::socketpair(libc::SOCK_STREAM).map_err(LinuxError::io("socketpair"))?;
+        agent.ask(&Request::Program { id }, &[theirs.as_raw_fd()])?;
+        self.socket = Some(ours);
+        Ok((Some(Event::Start), id))
+    }
+
+    /// Lets the program say what it does next, and begins that. Records what is to be recorded now.
+    pub(super) fn resume(
+        &mut self,
+        now: Instant,
+        event: Event,
+        agent: &mut Agent,
+        records: &mut Vec<What>,
+    ) -> Result<Option<u64>, LinuxError> {
+        let mut event = event;
+        loop {
+            let program = self.program.as_mut().expect("commands are not resumed");
+            match program.resume(now, event) {
+                Action::Call(call) => {
+                    self.seq += 1;
+                    self.say(&format!("{CALL}{}\n", encode_call(&call)))?;
+                    self.state = State::Calling { text: call.brief() };
+                    return Ok(None);
+                }
+                Action::SleepUntil(until) if until <= now => event = Event::Woke,
+                Action::SleepUntil(until) => {
+                    self.state = State::Sleeping(until);
+                    return Ok(None);
+                }
+                Action::Admin(command) => {
+                    let step = admin::step(&command);
+                    let id = agent.id();
+                    records.push(What::Admin { text: command.to_string() });
+                    let streams = match (&step, admin::argv(&step)) {
+                        (Step::Sysctl(name, value), _) => {
+                            let (name, value) = (name.clone(), value.clone());
+                            agent.ask(&Request::Sysctl { id, name, value }, &[])?;
+                            None
+                        }
+                        (_, Some((argv, stdin))) => Some(agent.spawn(id, &argv, stdin.as_bytes())?),
+                        (_, None) => unreachable!("only sysctls have no command"),
+                    };
+                    self.state = State::Admin { step, streams };
+                    return Ok(Some(id));
+                }
+                Action::Exit(status) => {
+                    self.say(&format!("{EXIT}{status}\n"))?;
+                    self.socket = None;
+                    self.state = State::Done(Some(status));
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn say(&self, line: &str) -> Result<(), LinuxError> {
+        let socket = self.socket.as_ref().expect("a program that runs has a process");
+        sys::write_all(socket.as_raw_fd(), line.as_bytes())
+            .map_err(LinuxError::io(format!("program {}: its process", self.name)))
+    }
+
+    /// Reads what its process said; `Some` when a call has returned. The process is gone at `Err(UnexpectedEof)`.
+    pub(super) fn read(&mut self) -> std::io::Result<Option<Returned>> {
+        use std::io::{Error, ErrorKind};
+        let Some(socket) = &self.socket else { return Ok(None) };
+        let mut buf = [0; 64 * 1024];
+        match sys::recv_now(socket.as_raw_fd(), &mut buf) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => self.line.extend_from_slice(&buf[..n]),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        if self.line.last() != Some(&b'\n') {
+            return if self.line.len() > MAX_LINE { Err(ErrorKind::FileTooLarge.into()) } else { Ok(None) };
+        }
+        let line = String::from_utf8(std::mem::take(&mut self.line)).map_err(|_| ErrorKind::InvalidData)?;
+        parse(line.trim_end()).map(Some).ok_or_else(|| Error::new(ErrorKind::InvalidData, line))
+    }
+
+    /// A call returned: its two records with their times, and the event for the program.
+    pub(super) fn returned(&mut self, index: u32, returned: CallResult) -> (What, What, Event) {
+        let text = match &mut self.state {
+            State::Calling { text } => std::mem::take(text),
+            _ => String::new(),
+        };
+        let unexpected = self.program.as_mut().and_then(|p| p.check(&returned));
+        let seq = self.seq;
+        let call = What::Call { program: index, seq, text };
+        let ret = What::Return { program: index, seq, text: result_text(&returned), unexpected };
+        (call, ret, Event::Returned(returned))
+    }
+
+    /// The call it never returned from, for the journal of a run that ends before.
+    pub(super) fn unfinished(&mut self, index: u32) -> Option<What> {
+        match &mut self.state {
+            State::Calling { text } => {
+                Some(What::Call { program: index, seq: self.seq, text: std::mem::take(text) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `ENTER LEAVE RESULT`
+fn parse(line: &str) -> Option<Returned> {
+    let mut parts = line.splitn(3, ' ');
+    let enter_ns = parts.next()?.parse().ok()?;
+    let leave_ns = parts.next()?.parse().ok()?;
+    let result = decode_result(parts.next()?).ok()?;
+    Some(Returned { enter_ns, leave_ns, result })
+}

@@ -1,0 +1,390 @@
+//! The loop: packets between namespaces and world, programs, probes; one `ppoll` for all of it.
+//!
+//! Order within one turn: packets that hosts sent enter the world first, then their neighbour tables are looked
+//! at, and only then packets are delivered and programs go on. So a state such as INCOMPLETE is seen before the
+//! answer that ends it can arrive.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use sim::{Event, RunEnd, RunLimit};
+use stack::record::{IfIndex, What};
+use wire::{Frame, Instant};
+
+use super::program::State;
+use super::{ExecOutput, LiveWorld};
+use crate::error::LinuxError;
+use crate::permission;
+use crate::probe::Beginning;
+use crate::protocol::Reply;
+use crate::sys::{self, Urgent};
+
+/// Packets taken from one interface before the others get their turn.
+const MAX_READS: usize = 64;
+
+/// The longest packet: an IP packet of 65,535 bytes behind an Ethernet header with two VLAN tags.
+const MAX_FRAME: usize = 65_535 + 22;
+
+impl LiveWorld {
+    /// World time: `CLOCK_MONOTONIC` since the start.
+    pub(super) fn now(&self) -> Instant {
+        self.world_time(sys::monotonic_ns())
+    }
+
+    fn world_time(&self, monotonic_ns: u64) -> Instant {
+        let epoch = self.epoch_ns.expect("the clock was started");
+        Instant::from_nanos(monotonic_ns.saturating_sub(epoch))
+    }
+
+    /// Time 0 is now, unless it was before.
+    pub(super) fn start_clock(&mut self) -> Result<(), LinuxError> {
+        if self.epoch_ns.is_some() {
+            return Ok(());
+        }
+        sys::exact_timers();
+        self.epoch_ns = Some(sys::monotonic_ns());
+        for host in &mut self.hosts {
+            let Beginning { whats, addrs } = host.start()?;
+            for what in whats {
+                self.world.record(host.node, Instant::ZERO, what);
+            }
+            let info = self.world.external_info(host.node);
+            for iface in &mut info.ifaces {
+                let own = addrs.iter().filter(|(ifindex, ..)| *ifindex == iface.ifindex);
+                iface.addrs = own.map(|(_, addr, prefix)| (*addr, *prefix)).collect();
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs to a limit; without a settle time to [`RunLimit::until`].
+    pub(super) fn drive(&mut self, limit: &RunLimit) -> Result<RunEnd, LinuxError> {
+        self.start_clock()?;
+        let _urgent = Urgent::new();
+        let mut last_program = None;
+        loop {
+            self.turn()?;
+            let now = self.now();
+            let done = self.world.all_programs_done()
+                && self.hosts.iter().all(|host| host.programs.iter().all(super::program::Running::is_done));
+            last_program = match (limit.settle, last_program) {
+                (Some(settle), None) if done => Some(now + settle),
+                (_, known) => known.filter(|_| done),
+            };
+            let end = if last_program.is_some_and(|end| end <= now) {
+                RunEnd::ProgramsDone
+            } else if limit.until <= now {
+                RunEnd::TimeLimit
+            } else if self.events >= limit.max_events {
+                RunEnd::EventLimit
+            } else {
+                self.wait(last_program.map_or(limit.until, |end| end.min(limit.until)))?;
+                continue;
+            };
+            self.end_of_run(now);
+            return Ok(end);
+        }
+    }
+
+    /// Runs until one program has ended.
+    pub(super) fn drive_until_program(&mut self, host: usize, program: usize) -> Result<(), LinuxError> {
+        let _urgent = Urgent::new();
+        loop {
+            self.turn()?;
+            if self.hosts[host].programs[program].is_done() {
+                return Ok(());
+            }
+            self.wait(Instant::FAR_FUTURE)?;
+        }
+    }
+
+    /// Calls that did not return are in the journal too.
+    fn end_of_run(&mut self, now: Instant) {
+        for host in &mut self.hosts {
+            for (index, program) in (0..).zip(&mut host.programs) {
+                if let Some(what) = program.unfinished(index) {
+                    self.world.record(host.node, now, what);
+                }
+            }
+        }
+    }
+
+    /// Everything that can be done now.
+    fn turn(&mut self) -> Result<(), LinuxError> {
+        self.advance();
+        self.read_packets()?;
+        self.look_around()?;
+        self.deliver();
+        self.hear_agents()?;
+        self.hear_programs()?;
+        self.wake_programs()?;
+        self.advance();
+        self.deliver();
+        Ok(())
+    }
+
+    fn advance(&mut self) {
+        let now = self.now();
+        self.world.advance_to(now);
+    }
+
+    /// What the kernels sent enters the world.
+    fn read_packets(&mut self) -> Result<(), LinuxError> {
+        let mut buf = std::mem::take(&mut self.buf);
+        buf.resize(MAX_FRAME, 0);
+        for at in 0..self.hosts.len() {
+            let mut sent = false;
+            for tap in 0..self.hosts[at].taps.len() {
+                for _ in 0..MAX_READS {
+                    let Tap { ifindex, fd } = self.tap(at, tap);
+                    let len = match sys::read(fd, &mut buf) {
+                        Ok(len) => len,
+                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                        // `ip link del` took the interface away: its descriptor is an error for ever.
+                        Err(e) if e.raw_os_error() == Some(libc::EBADFD) => {
+                            self.hosts[at].taps[tap].gone = true;
+                            break;
+                        }
+                        Err(e) => return Err(self.hosts[at].io("read a packet")(e)),
+                    };
+                    self.advance();
+                    self.events += 1;
+                    sent = true;
+                    self.world.inject(self.hosts[at].node, ifindex, Frame::from_slice(&buf[..len]));
+                }
+            }
+            if sent {
+                self.probe(at, true)?;
+            }
+        }
+        self.buf = buf;
+        Ok(())
+    }
+
+    fn tap(&self, host: usize, tap: usize) -> Tap {
+        let tap = &self.hosts[host].taps[tap];
+        Tap { ifindex: tap.ifindex, fd: tap.fd.as_raw_fd() }
+    }
+
+    /// What changed in the namespaces.
+    fn look_around(&mut self) -> Result<(), LinuxError> {
+        for at in 0..self.hosts.len() {
+            let due = self.hosts[at].probe.next_dump() <= self.now();
+            self.probe(at, due)?;
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self, at: usize, dump: bool) -> Result<(), LinuxError> {
+        let now = self.now();
+        let host = &mut self.hosts[at];
+        let whats = if dump { host.probe.look(now) } else { host.probe.drain() };
+        for what in whats.map_err(host.io("netlink"))? {
+            self.world.record(host.node, now, what);
+        }
+        Ok(())
+    }
+
+    /// What arrived goes into the namespaces.
+    fn deliver(&mut self) {
+        while let Some((node, ifindex, frame)) = self.world.poll_external() {
+            let Some(host) = self.hosts.iter().find(|host| host.node == node) else { continue };
+            self.events += 1;
+            if let Err(text) = host.receive(ifindex, &frame) {
+                let now = self.now();
+                self.world.record(node, now, What::Note { text });
+            }
+        }
+    }
+
+    /// Commands that ended.
+    fn hear_agents(&mut self) -> Result<(), LinuxError> {
+        for at in 0..self.hosts.len() {
+            while let Some(reply) = self.hosts[at].agent.poll_answer()? {
+                self.events += 1;
+                let (id, outcome) = match reply {
+                    Reply::Done { id } => (id, Ok((Some(0), None))),
+                    Reply::Exited { id, code, signal } => (id, Ok((code, signal))),
+                    Reply::Failed { id, what, errno } => {
+                        (id, Err(permission::explain(&self.hosts[at].agent.host, &what, errno)))
+                    }
+                    Reply::Ready { .. } => continue,
+                };
+                let asked = &mut self.hosts[at].asked;
+                let Some(found) = asked.iter().position(|(asked, _)| *asked == id) else { continue };
+                let program = asked.swap_remove(found).1;
+                self.ended(at, program, outcome)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A program's `ip` command, or a command, or a program's process has ended.
+    fn ended(
+        &mut self,
+        at: usize,
+        index: usize,
+        outcome: Result<(Option<i32>, Option<i32>), LinuxError>,
+    ) -> Result<(), LinuxError> {
+        let now = self.now();
+        let program = &mut self.hosts[at].programs[index];
+        match std::mem::replace(&mut program.state, State::Done(None)) {
+            State::Admin { step, streams, .. } => {
+                let said = match outcome {
+                    Ok((Some(0), _)) => Ok(()),
+                    Ok(_) => {
+                        let stderr = streams.map_or_else(String::new, |s| s.stderr.text());
+                        Err(super::admin::blame(&step, &stderr))
+                    }
+                    Err(LinuxError::Setup { what, .. }) => Err(what),
+                    Err(other) => return Err(other),
+                };
+                self.resume(at, index, Event::AdminDone(said))
+            }
+            State::Command { streams, deadline, .. } => {
+                let (status, signal) = outcome?;
+                program.exec = Some(ExecOutput {
+                    status,
+                    signal,
+                    timed_out: deadline <= now,
+                    stdout: streams.stdout.text(),
+                    stderr: streams.stderr.text(),
+                });
+                program.state = State::Done(status);
+                Ok(())
+            }
+            // The process of a program ended: as it was told, or somebody killed it.
+            State::Done(status) => {
+                program.state = State::Done(status);
+                outcome.map(drop)
+            }
+            State::NotStarted | State::Calling { .. } | State::Sleeping(_) => {
+                program.socket = None;
+                outcome.map(drop)
+            }
+        }
+    }
+
+    /// Calls that returned.
+    fn hear_programs(&mut self) -> Result<(), LinuxError> {
+        for at in 0..self.hosts.len() {
+            for index in 0..self.hosts[at].programs.len() {
+                let running = &mut self.hosts[at].programs[index];
+                match running.read() {
+                    Ok(None) => {}
+                    Ok(Some(returned)) => {
+                        self.events += 1;
+                        let number = u32::try_from(index).expect("few programs");
+                        let (call, ret, event) = running.returned(number, returned.result);
+                        let (enter, leave) =
+                            (self.world_time(returned.enter_ns), self.world_time(returned.leave_ns));
+                        let node = self.hosts[at].node;
+                        self.world.record(node, enter, call);
+                        self.world.record(node, leave, ret);
+                        self.resume(at, index, event)?;
+                    }
+                    // Killed; the agent tells how.
+                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => running.socket = None,
+                    Err(e) => {
+                        return Err(LinuxError::AgentDied {
+                            host: self.hosts[at].agent.host.clone(),
+                            how: e.to_string(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Programs that start or have slept enough; commands whose time is over.
+    fn wake_programs(&mut self) -> Result<(), LinuxError> {
+        for at in 0..self.hosts.len() {
+            for index in 0..self.hosts[at].programs.len() {
+                let now = self.now();
+                let host = &mut self.hosts[at];
+                let running = &mut host.programs[index];
+                if running.wake().is_none_or(|wake| wake > now) {
+                    continue;
+                }
+                match &mut running.state {
+                    State::NotStarted => {
+                        let (event, id) = running.begin(now, &mut host.agent)?;
+                        host.asked.push((id, index));
+                        if let Some(event) = event {
+                            self.resume(at, index, event)?;
+                        }
+                    }
+                    State::Sleeping(_) => self.resume(at, index, Event::Woke)?,
+                    State::Command { id, .. } => {
+                        let id = *id;
+                        host.agent.ask(&crate::protocol::Request::Kill { id }, &[])?;
+                        self.wait_for_killed(at, index)?;
+                    }
+                    State::Calling { .. } | State::Admin { .. } | State::Done(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A killed command is gone at once; until the agent says so, its deadline must not wake us again.
+    fn wait_for_killed(&mut self, at: usize, index: usize) -> Result<(), LinuxError> {
+        while !self.hosts[at].programs[index].is_done() {
+            let mut fds = [sys::wait_for_input(self.hosts[at].agent.control())];
+            sys::ppoll(&mut fds, Some(Duration::from_secs(1))).map_err(LinuxError::io("ppoll"))?;
+            if fds[0].revents == 0 {
+                return Err(LinuxError::AgentDied {
+                    host: self.hosts[at].agent.host.clone(),
+                    how: "it did not kill a command within 1 s".into(),
+                });
+            }
+            self.hear_agents()?;
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, at: usize, index: usize, event: Event) -> Result<(), LinuxError> {
+        let now = self.now();
+        let host = &mut self.hosts[at];
+        let mut records = Vec::new();
+        let asked = host.programs[index].resume(now, event, &mut host.agent, &mut records)?;
+        host.asked.extend(asked.map(|id| (id, index)));
+        for what in records {
+            self.world.record(host.node, now, what);
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something happens, at most until `end`.
+    fn wait(&mut self, end: Instant) -> Result<(), LinuxError> {
+        let mut next = end;
+        if let Some(at) = self.world.next_event() {
+            next = next.min(at);
+        }
+        let mut fds = Vec::new();
+        for host in &self.hosts {
+            next = next.min(host.probe.next_dump());
+            let taps = host.taps.iter().filter(|tap| !tap.gone);
+            fds.extend(taps.map(|tap| sys::wait_for_input(&tap.fd)));
+            fds.push(sys::wait_for_input(&host.probe.events));
+            fds.push(sys::wait_for_input(host.agent.control()));
+            for program in &host.programs {
+                next = program.wake().map_or(next, |wake| next.min(wake));
+                fds.extend(program.socket.as_ref().map(sys::wait_for_input));
+            }
+        }
+        let timeout = next.saturating_since(self.now());
+        if timeout.is_zero() {
+            return Ok(());
+        }
+        sys::ppoll(&mut fds, Some(timeout)).map_err(LinuxError::io("ppoll"))
+    }
+}
+
+/// An interface's number and descriptor, apart from the host that owns them.
+struct Tap {
+    ifindex: IfIndex,
+    fd: i32,
+}

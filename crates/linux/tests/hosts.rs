@@ -1,0 +1,83 @@
+//! Hosts on the real kernel, joined by the world.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{pair, permitted, run};
+use sim::RunEnd;
+use stack::neigh::NudState;
+use stack::record::{Record, What};
+use wire::Medium;
+
+/// The neighbour states that one host's records show, in order.
+fn neigh_states(
+    records: &[Record],
+    node: stack::record::NodeId,
+) -> Vec<(Option<NudState>, Option<NudState>)> {
+    let states = records.iter().filter(|r| r.node == node).filter_map(|r| match &r.what {
+        What::Neigh { from, to, .. } => Some((*from, *to)),
+        _ => None,
+    });
+    states.collect()
+}
+
+#[test]
+fn ping_works_between_two_kernels_and_arp_is_recorded() {
+    if !permitted("ping_works_between_two_kernels_and_arp_is_recorded") {
+        return;
+    }
+    let (mut live, [one, two]) = pair(Medium::Ethernet, [Vec::new(), Vec::new()]);
+    let said = run(&mut live, one, "ping -n -c 2 -i 0.2 192.0.2.2");
+    assert!(said.contains("2 packets transmitted, 2 received"), "{said}");
+    let end = live.finish(RunEnd::ProgramsDone).unwrap();
+    let journal = end.world.finish();
+    let arp = |what: &What| matches!(what, What::Tx { frame, .. } if frame.head()[12..14] == [8, 6]);
+    assert!(journal.records.iter().any(|r| r.node == one && arp(&r.what)), "the request");
+    assert!(journal.records.iter().any(|r| r.node == two && arp(&r.what)), "the reply");
+    let states = neigh_states(&journal.records, one);
+    assert_eq!(
+        states[..2],
+        [(None, Some(NudState::Incomplete)), (Some(NudState::Incomplete), Some(NudState::Reachable))],
+        "{states:?}"
+    );
+    assert!(
+        neigh_states(&journal.records, two).contains(&(None, Some(NudState::Stale))),
+        "learnt from the request"
+    );
+    let info = &journal.nodes[one.0 as usize];
+    assert!(info.counters.contains(&("IcmpOutEchos".into(), 2)), "{:?}", info.counters);
+    assert!(info.tables.iter().any(|(name, text)| name == "ip neigh" && text.contains("02:00:00:00:00:02")));
+}
+
+#[test]
+fn tun_joins_hosts_without_a_link_layer() {
+    if !permitted("tun_joins_hosts_without_a_link_layer") {
+        return;
+    }
+    let (mut live, [one, _]) = pair(Medium::Ip, [Vec::new(), Vec::new()]);
+    let said = run(&mut live, one, "ping -n -c 1 192.0.2.2");
+    assert!(said.contains("1 received"), "{said}");
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_killed_with_its_children() {
+    if !permitted("a_command_that_takes_too_long_is_killed_with_its_children") {
+        return;
+    }
+    let (mut live, [one, _]) = pair(Medium::Ethernet, [Vec::new(), Vec::new()]);
+    let argv = ["sh", "-c", "echo begun; sleep 60 & sleep 60"];
+    let output = live.exec(one, &argv, Duration::from_millis(300)).unwrap();
+    assert!(output.timed_out && output.signal == Some(9), "{output:?}");
+    assert_eq!(output.stdout, "begun\n");
+}
+
+#[test]
+fn a_missing_tool_is_named_with_its_package() {
+    if !permitted("a_missing_tool_is_named_with_its_package") {
+        return;
+    }
+    let (mut live, [one, _]) = pair(Medium::Ethernet, [Vec::new(), Vec::new()]);
+    let error = live.exec(one, &["no-such-tool"], Duration::from_secs(1)).unwrap_err().to_string();
+    assert!(error.contains("no-such-tool is not installed"), "{error}");
+}
