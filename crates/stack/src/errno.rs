@@ -32,6 +32,7 @@ errnos! {
     14 EFAULT "Bad address";
     16 EBUSY "Device or resource busy";
     17 EEXIST "File exists";
+    18 EXDEV "Invalid cross-device link";
     19 ENODEV "No such device";
     22 EINVAL "Invalid argument";
     23 ENFILE "Too many open files in system";

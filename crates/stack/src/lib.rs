@@ -127,7 +127,7 @@ impl Stack {
             out: Outbox::new(config.record),
             ifaces: Interfaces::default(),
             fib: route::Fib::default(),
-            neigh: neigh::NeighTables::default(),
+            neigh: neigh::NeighTables::new(&rng),
             ip: ip::IpState::new(&rng),
             icmp: icmp::IcmpState::default(),
             sockets: socket::Sockets::new(&rng),
