@@ -59,6 +59,7 @@ drop_reasons! {
     DevHdr "DEV_HDR" "no room for the link-layer header";
     FullRing "FULL_RING" "the interface's queue is full";
     QdiscDrop "QDISC_DROP" "the queueing discipline dropped it";
+    NetfilterDrop "NETFILTER_DROP" "dropped by netfilter: a filter rule or address translation";
     CpuBacklog "CPU_BACKLOG" "netdev_max_backlog is reached";
     UnhandledProto "UNHANDLED_PROTO" "no handler for this ethertype";
     FragReasmTimeout "FRAG_REASM_TIMEOUT" "fragments of it did not arrive in time";

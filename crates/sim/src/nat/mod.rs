@@ -4,11 +4,19 @@
 //! for times and port choice. It sits between the router's stack and its outside interface, where
 //! Linux has its PREROUTING and POSTROUTING hooks.
 
+mod rewrite;
+mod state;
+mod table;
+mod text;
+mod translate;
+
 use core::time::Duration;
 use std::net::Ipv4Addr;
 
 use stack::record::IfIndex;
 use wire::ip::Protocol;
+
+pub(crate) use translate::{Nat, Pass};
 
 /// How mappings are chosen and who may use them, in RFC 4787's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,8 +111,6 @@ pub struct NatConfig {
     pub timeouts: NatTimeouts,
     /// Static forwards.
     pub forwards: Vec<Forward>,
-    /// Hosts inside reach each other by the outside address (RFC 4787 §6).
-    pub hairpin: bool,
     /// Mappings at most (`nf_conntrack_max`); packets that need one more are dropped.
     pub limit: usize,
 }
@@ -121,7 +127,6 @@ impl NatConfig {
             kind: NatKind::default(),
             timeouts: NatTimeouts::default(),
             forwards: Vec::new(),
-            hairpin: false,
             limit: DEFAULT_LIMIT,
         }
     }

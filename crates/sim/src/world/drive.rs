@@ -1,12 +1,14 @@
 //! Driving hosts: what a stack has to say is carried out, and its programs run.
 
+use stack::DropReason;
 use stack::call::{Call, CallResult, Outcome};
 use stack::record::{FrameId, IfIndex, LossCause, NodeId, What};
 use stack::socket::Pid;
-use wire::{Frame, Instant};
+use wire::{Frame, Instant, Medium};
 
 use super::{Body, World};
 use crate::link::InFlight;
+use crate::nat::Pass;
 use crate::program::{Action, Event, Program, ProgramId};
 use crate::queue::Due;
 use crate::switch::Forward;
@@ -105,7 +107,10 @@ impl World {
         let now = self.wires.now;
         match &mut self.nodes[node.0 as usize].body {
             Body::Host(host) => {
-                host.receive(now, ifindex, frame);
+                let refused = host.receive(now, ifindex, frame);
+                if let Some(frame) = refused {
+                    self.record_nat_drop(node, ifindex, Some(id), &frame);
+                }
                 self.service(node, Some((ifindex, id)));
             }
             Body::Switch(switch) => {
@@ -163,9 +168,33 @@ impl World {
                 self.wires.record_at(node, when, what);
             }
         }
-        while let Some((ifindex, frame)) = at.transmit(self.wires.now) {
-            self.wires.transmit(node, ifindex, at.nic(ifindex), frame);
+        let mut refused = None;
+        while let Body::Host(host) = &mut at.body
+            && let Some((ifindex, frame, pass)) = host.transmit(self.wires.now)
+        {
+            match pass {
+                Pass::Yes => self.wires.transmit(node, ifindex, at.nic(ifindex), frame),
+                Pass::No => refused.get_or_insert_with(Vec::new).push((ifindex, frame)),
+            }
         }
+        for (ifindex, frame) in refused.into_iter().flatten() {
+            self.record_nat_drop(node, ifindex, None, &frame);
+        }
+    }
+
+    /// Address translation refused a packet: `NF_DROP`.
+    fn record_nat_drop(&mut self, node: NodeId, ifindex: IfIndex, id: Option<FrameId>, frame: &Frame) {
+        let medium = self.nodes[node.0 as usize].nic(ifindex).map_or(Medium::Ip, |nic| nic.medium);
+        let skip = match medium {
+            Medium::Ethernet => wire::ethernet::Header::parse(frame.head()).map_or(0, |(_, len)| len),
+            Medium::Ip => 0,
+        };
+        let reason = DropReason::NetfilterDrop;
+        self.wires.record(node, || {
+            let bytes = frame.to_vec();
+            let packet = bytes[skip..bytes.len().min(skip + 128)].into();
+            What::Drop { ifindex, reason, id, packet }
+        });
     }
 
     /// Makes sure that the event queue looks at the host's timers in time.

@@ -5,6 +5,8 @@ use stack::record::IfIndex;
 use stack::socket::Pid;
 use wire::{Frame, Instant, MacAddr, Medium};
 
+use crate::nat::{Nat, Pass};
+
 /// A host on our stack.
 pub(crate) struct Host {
     pub(crate) stack: Stack,
@@ -13,11 +15,13 @@ pub(crate) struct Host {
     /// Which program each process is, in the order of their numbers.
     processes: Vec<(Pid, u32)>,
     nics: IfIndex,
+    /// Address translation on one of its interfaces.
+    pub(crate) nat: Option<Box<Nat>>,
 }
 
 impl Host {
     pub(crate) fn new(stack: Stack) -> Host {
-        Host { stack, armed: None, processes: Vec::new(), nics: 0 }
+        Host { stack, armed: None, processes: Vec::new(), nics: 0, nat: None }
     }
 
     pub(crate) fn add_process(&mut self, pid: Pid, program: u32) {
@@ -39,10 +43,28 @@ impl Host {
         self.nics + 1
     }
 
-    /// A packet arrived from the wire.
+    /// A packet arrived from the wire. Hands it back when address translation refused it.
     #[inline]
-    pub(crate) fn receive(&mut self, now: Instant, ifindex: IfIndex, frame: Frame) {
+    pub(crate) fn receive(&mut self, now: Instant, ifindex: IfIndex, mut frame: Frame) -> Option<Frame> {
+        if let Some(nat) = &mut self.nat
+            && nat.wan() == ifindex
+            && nat.inbound(now, &mut frame) == Pass::No
+        {
+            return Some(frame);
+        }
         self.stack.handle_frame(now, ifindex, frame);
+        None
+    }
+
+    /// The next packet for the wire, and whether address translation lets it pass.
+    #[inline]
+    pub(crate) fn transmit(&mut self, now: Instant) -> Option<(IfIndex, Frame, Pass)> {
+        let (ifindex, mut frame) = self.stack.poll_transmit()?;
+        let pass = match &mut self.nat {
+            Some(nat) if nat.wan() == ifindex => nat.outbound(now, &mut frame),
+            _ => Pass::Yes,
+        };
+        Some((ifindex, frame, pass))
     }
 
     /// The cable of an interface was plugged in or pulled.

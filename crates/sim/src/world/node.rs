@@ -1,7 +1,7 @@
 //! What stands in a world, and its interfaces.
 
 use stack::record::IfIndex;
-use wire::{Frame, Instant, MacAddr, Medium};
+use wire::{MacAddr, Medium};
 
 use super::Host;
 use crate::switch::Switch;
@@ -63,13 +63,5 @@ impl Node {
         }
         assert!(self.nics[at].is_none(), "interface {ifindex} of {} is there already", self.name);
         self.nics[at] = Some(nic);
-    }
-
-    /// The next packet that the host puts on a wire.
-    #[inline]
-    pub(crate) fn transmit(&mut self, now: Instant) -> Option<(IfIndex, Frame)> {
-        let Body::Host(host) = &mut self.body else { return None };
-        let _ = now;
-        host.stack.poll_transmit()
     }
 }

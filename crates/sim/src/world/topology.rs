@@ -7,6 +7,7 @@ use wire::{MacAddr, Medium};
 
 use super::{Body, Host, Nic, Node, World};
 use crate::link::{Cable, Direction, End, Impairer, Impairment, LinkConfig, LinkId, LinkState, Pipe};
+use crate::nat::{Nat, NatConfig};
 use crate::queue::Due;
 use crate::switch::{PortConfig, Switch, SwitchConfig};
 
@@ -109,6 +110,20 @@ impl World {
             stats: Default::default(),
             held: 0,
         }
+    }
+
+    /// Puts address translation on an interface of a host, a router as a rule; replaces one that is there.
+    /// Panics when the node is no host of ours or has no such interface.
+    pub fn set_nat(&mut self, node: NodeId, config: NatConfig) {
+        let at = &self.nodes[node.0 as usize];
+        let medium = at.nic(config.wan).expect("an interface of the router").medium;
+        let rng = self.wires.rng.fork(&format!("nat {}", at.name));
+        self.host_mut(node).nat = Some(Box::new(Nat::new(config, medium, rng)));
+    }
+
+    /// A router's translation table, as `conntrack -L` prints it; `None` without address translation.
+    pub fn nat_table(&self, node: NodeId) -> Option<String> {
+        Some(self.host(node).nat.as_ref()?.table_text(self.now()))
     }
 
     /// Replaces a switch port's configuration. Panics when the node is no switch.
