@@ -101,8 +101,13 @@ impl World {
     pub(crate) fn deliver(&mut self, direction: u32, packet: InFlight) {
         let InFlight { id, frame, .. } = packet;
         let d = &mut self.wires.directions[direction as usize];
-        d.stats.delivered += 1;
         let (node, ifindex) = (d.to.node, d.to.ifindex);
+        if let Body::Host(host) = &self.nodes[node.0 as usize].body
+            && !host.is_up(ifindex)
+        {
+            return self.wires.lose(direction, id, LossCause::ReceiverDown);
+        }
+        d.stats.delivered += 1;
         self.wires.record(node, || What::Rx { ifindex, id, frame: frame.clone() });
         let now = self.wires.now;
         match &mut self.nodes[node.0 as usize].body {

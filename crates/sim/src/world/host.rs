@@ -1,7 +1,10 @@
 //! A host on our stack: the stack, what sits between it and its interfaces, and its processes.
 
+use std::net::IpAddr;
+
 use stack::Stack;
 use stack::record::IfIndex;
+use stack::route::Table;
 use stack::socket::Pid;
 use wire::{Frame, Instant, MacAddr, Medium};
 
@@ -14,14 +17,13 @@ pub(crate) struct Host {
     pub(crate) armed: Option<Instant>,
     /// Which program each process is, in the order of their numbers.
     processes: Vec<(Pid, u32)>,
-    nics: IfIndex,
     /// Address translation on one of its interfaces.
     pub(crate) nat: Option<Box<Nat>>,
 }
 
 impl Host {
     pub(crate) fn new(stack: Stack) -> Host {
-        Host { stack, armed: None, processes: Vec::new(), nics: 0, nat: None }
+        Host { stack, armed: None, processes: Vec::new(), nat: None }
     }
 
     pub(crate) fn add_process(&mut self, pid: Pid, program: u32) {
@@ -38,9 +40,7 @@ impl Host {
 impl Host {
     /// An interface that a link can be connected to.
     pub(crate) fn add_nic(&mut self, name: &str, medium: Medium, mac: MacAddr, mtu: u32) -> IfIndex {
-        let _ = (name, medium, mac, mtu);
-        self.nics += 1;
-        self.nics + 1
+        self.stack.add_interface(name, medium, mac, mtu)
     }
 
     /// A packet arrived from the wire. Hands it back when address translation refused it.
@@ -69,7 +69,8 @@ impl Host {
 
     /// The cable of an interface was plugged in or pulled.
     pub(crate) fn set_carrier(&mut self, now: Instant, ifindex: IfIndex, up: bool) {
-        let _ = (now, ifindex, up);
+        // The interface may be gone: `ip link delete`.
+        let _ = self.stack.link_set_carrier(now, ifindex, up);
     }
 
     /// Counters that are not zero, as `nstat` names them.
@@ -79,7 +80,30 @@ impl Host {
 
     /// Tables, as Linux's tools print them.
     pub(crate) fn tables(&self, now: Instant) -> Vec<(String, String)> {
-        let _ = now;
-        Vec::new()
+        let mut tables = vec![
+            ("ip neigh".to_string(), self.stack.ip_neigh()),
+            ("ip route".to_string(), self.stack.ip_route(now, false, Table::Main)),
+            ("ip -6 route".to_string(), self.stack.ip_route(now, true, Table::Main)),
+        ];
+        if let Some(nat) = &self.nat {
+            tables
+                .push(("conntrack -L".to_string(), nat.table_text(now).lines().map(String::from).collect()));
+        }
+        tables.retain(|(_, lines)| !lines.is_empty());
+        tables.into_iter().map(|(name, lines)| (name, lines.join("\n") + "\n")).collect()
+    }
+
+    /// The addresses of an interface.
+    pub(crate) fn addrs(&self, ifindex: IfIndex) -> Vec<(IpAddr, u8)> {
+        let Some(iface) = self.stack.interfaces().get(ifindex) else { return Vec::new() };
+        let v4 = iface.addrs4.iter().map(|a| (IpAddr::V4(a.addr), a.prefix_len));
+        let v6 = iface.inet6.addrs.iter().map(|a| (IpAddr::V6(a.addr), a.prefix_len));
+        v4.chain(v6).collect()
+    }
+
+    /// The interface takes packets.
+    #[inline]
+    pub(crate) fn is_up(&self, ifindex: IfIndex) -> bool {
+        self.stack.interfaces().get(ifindex).is_some_and(|iface| iface.up)
     }
 }

@@ -34,6 +34,8 @@ pub struct World {
     /// Packets that arrived at external nodes.
     pub(crate) external: VecDeque<(NodeId, IfIndex, Frame)>,
     pub(crate) checks: crate::check::Checks,
+    /// Something has happened: what was there before is the start.
+    pub(crate) started: bool,
 }
 
 impl World {
@@ -46,6 +48,7 @@ impl World {
             running: 0,
             external: VecDeque::new(),
             checks: crate::check::Checks::default(),
+            started: false,
             config,
         }
     }

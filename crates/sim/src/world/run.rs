@@ -111,6 +111,9 @@ impl World {
 
     #[inline]
     fn happen(&mut self, key: Key, due: Due) {
+        if !self.started {
+            self.note_addresses();
+        }
         debug_assert!(key.at >= self.wires.now, "time runs backwards");
         self.wires.now = self.wires.now.max(key.at);
         match due {
@@ -146,6 +149,19 @@ impl World {
         }
     }
 
+    /// The journal says which addresses every interface had at the start.
+    #[cold]
+    fn note_addresses(&mut self) {
+        self.started = true;
+        for (node, info) in self.nodes.iter().zip(&mut self.wires.journal.nodes) {
+            if let Body::Host(host) = &node.body {
+                for iface in &mut info.ifaces {
+                    iface.addrs = host.addrs(iface.ifindex);
+                }
+            }
+        }
+    }
+
     /// Tells the ends of links whose state changed.
     #[inline]
     fn tell_carrier(&mut self) {
@@ -168,6 +184,9 @@ impl World {
 
     /// The end: the journal, with every node's counters and tables.
     pub fn finish(mut self) -> Journal {
+        if !self.started {
+            self.note_addresses();
+        }
         let now = self.wires.now;
         for (node, info) in self.nodes.iter_mut().zip(&mut self.wires.journal.nodes) {
             match &mut node.body {
