@@ -81,3 +81,20 @@ fn a_missing_tool_is_named_with_its_package() {
     let error = live.exec(one, &["no-such-tool"], Duration::from_secs(1)).unwrap_err().to_string();
     assert!(error.contains("no-such-tool is not installed"), "{error}");
 }
+
+#[test]
+fn a_state_that_the_kernel_does_not_announce_is_seen_too() {
+    if !permitted("a_state_that_the_kernel_does_not_announce_is_seen_too") {
+        return;
+    }
+    let (mut live, [one, _]) = pair(Medium::Ethernet, [Vec::new(), Vec::new()]);
+    run(&mut live, one, "ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 nud stale dev eth0");
+    run(&mut live, one, "ping -n -c 1 192.0.2.2");
+    run(&mut live, one, "ip neigh del 192.0.2.2 dev eth0");
+    let end = live.finish(RunEnd::ProgramsDone).unwrap();
+    use NudState::{Delay, Failed, Stale};
+    let states = neigh_states(&end.world.journal().records, one);
+    assert_eq!(states[..2], [(None, Some(Stale)), (Some(Stale), Some(Delay))], "{states:?}");
+    // Linux: neigh_delete() makes the entry FAILED before it goes.
+    assert!(matches!(states.last(), Some((Some(Delay | Failed), None))), "{states:?}");
+}

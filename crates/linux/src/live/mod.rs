@@ -206,6 +206,23 @@ impl LiveWorld {
         Ok(self.hosts[host].exec_output(program))
     }
 
+    /// Kills a program or command of a host with `SIGKILL`: the kernel closes its sockets. No effect when it
+    /// has not started or has ended.
+    ///
+    /// # Errors
+    /// When the agent dies.
+    pub fn kill(&mut self, node: NodeId, name: &str) -> Result<(), LinuxError> {
+        for at in 0..self.hosts.len() {
+            for index in 0..self.hosts[at].programs.len() {
+                let program = &self.hosts[at].programs[index];
+                if self.hosts[at].node == node && program.name == name && !program.is_done() {
+                    self.kill_program(at, index)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Lets the world run for a while.
     ///
     /// # Errors
@@ -221,6 +238,8 @@ impl LiveWorld {
     /// # Errors
     /// As [`LiveWorld::run`].
     pub fn finish(mut self, end: RunEnd) -> Result<LiveEnd, LinuxError> {
+        self.start_clock()?;
+        self.record_unfinished();
         let mut programs = Vec::new();
         for host in &mut self.hosts {
             let (counters, tables) = host.last_look()?;

@@ -34,6 +34,8 @@ pub(super) struct Running {
     line: Vec<u8>,
     /// Calls it made.
     seq: u32,
+    /// What the agent knows it by, once it has started.
+    pub(super) id: Option<u64>,
 }
 
 /// What a program waits for.
@@ -41,13 +43,13 @@ pub(super) enum State {
     /// Its start.
     NotStarted,
     /// A system call.
-    Calling { text: String },
+    Calling { text: String, since: Instant },
     /// A sleep's end.
     Sleeping(Instant),
     /// An `ip` command.
     Admin { step: Step, streams: Option<Streams> },
     /// A command's end, or its time limit.
-    Command { streams: Streams, id: u64, deadline: Instant },
+    Command { streams: Streams, deadline: Instant },
     /// Nothing. The exit status, when there is one.
     Done(Option<i32>),
 }
@@ -75,6 +77,7 @@ impl Running {
             socket: None,
             line: Vec::new(),
             seq: 0,
+            id: None,
         }
     }
 
@@ -100,9 +103,10 @@ impl Running {
         agent: &mut Agent,
     ) -> Result<(Option<Event>, u64), LinuxError> {
         let id = agent.id();
+        self.id = Some(id);
         if let Some((argv, timeout)) = self.command.take() {
             let streams = agent.spawn(id, &argv, &[])?;
-            self.state = State::Command { streams, id, deadline: now + timeout };
+            self.state = State::Command { streams, deadline: now + timeout };
             return Ok((None, id));
         }
         let (ours, theirs) = sys::socketpair(libc::SOCK_STREAM).map_err(LinuxError::io("socketpair"))?;
@@ -126,7 +130,7 @@ impl Running {
                 Action::Call(call) => {
                     self.seq += 1;
                     self.say(&format!("{CALL}{}\n", encode_call(&call)))?;
-                    self.state = State::Calling { text: call.brief() };
+                    self.state = State::Calling { text: call.brief(), since: now };
                     return Ok(None);
                 }
                 Action::SleepUntil(until) if until <= now => event = Event::Woke,
@@ -187,7 +191,7 @@ impl Running {
     /// A call returned: its two records with their times, and the event for the program.
     pub(super) fn returned(&mut self, index: u32, returned: CallResult) -> (What, What, Event) {
         let text = match &mut self.state {
-            State::Calling { text } => std::mem::take(text),
+            State::Calling { text, .. } => std::mem::take(text),
             _ => String::new(),
         };
         let unexpected = self.program.as_mut().and_then(|p| p.check(&returned));
@@ -197,11 +201,11 @@ impl Running {
         (call, ret, Event::Returned(returned))
     }
 
-    /// The call it never returned from, for the journal of a run that ends before.
-    pub(super) fn unfinished(&mut self, index: u32) -> Option<What> {
-        match &mut self.state {
-            State::Calling { text } => {
-                Some(What::Call { program: index, seq: self.seq, text: std::mem::take(text) })
+    /// The call that it did not return from, and when it was sent to make it.
+    pub(super) fn unfinished(&self, index: u32) -> Option<(Instant, What)> {
+        match &self.state {
+            State::Calling { text, since } => {
+                Some((*since, What::Call { program: index, seq: self.seq, text: text.clone() }))
             }
             _ => None,
         }

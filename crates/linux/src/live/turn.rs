@@ -17,7 +17,7 @@ use super::{ExecOutput, LiveWorld};
 use crate::error::LinuxError;
 use crate::permission;
 use crate::probe::Beginning;
-use crate::protocol::Reply;
+use crate::protocol::{Reply, Request};
 use crate::sys::{self, Urgent};
 
 /// Packets taken from one interface before the others get their turn.
@@ -82,7 +82,6 @@ impl LiveWorld {
                 self.wait(last_program.map_or(limit.until, |end| end.min(limit.until)))?;
                 continue;
             };
-            self.end_of_run(now);
             return Ok(end);
         }
     }
@@ -100,11 +99,11 @@ impl LiveWorld {
     }
 
     /// Calls that did not return are in the journal too.
-    fn end_of_run(&mut self, now: Instant) {
-        for host in &mut self.hosts {
-            for (index, program) in (0..).zip(&mut host.programs) {
-                if let Some(what) = program.unfinished(index) {
-                    self.world.record(host.node, now, what);
+    pub(super) fn record_unfinished(&mut self) {
+        for host in &self.hosts {
+            for (index, program) in (0..).zip(&host.programs) {
+                if let Some((at, what)) = program.unfinished(index) {
+                    self.world.record(host.node, at, what);
                 }
             }
         }
@@ -259,8 +258,17 @@ impl LiveWorld {
                 program.state = State::Done(status);
                 outcome.map(drop)
             }
-            State::NotStarted | State::Calling { .. } | State::Sleeping(_) => {
+            // It was killed, in a call or in its sleep; what it was in the middle of is in the journal.
+            before @ (State::NotStarted | State::Calling { .. } | State::Sleeping(_)) => {
+                program.state = before;
+                let number = u32::try_from(index).expect("few programs");
+                let unfinished = program.unfinished(number);
+                program.state = State::Done(None);
                 program.socket = None;
+                let node = self.hosts[at].node;
+                if let Some((at, what)) = unfinished {
+                    self.world.record(node, at, what);
+                }
                 outcome.map(drop)
             }
         }
@@ -317,11 +325,7 @@ impl LiveWorld {
                         }
                     }
                     State::Sleeping(_) => self.resume(at, index, Event::Woke)?,
-                    State::Command { id, .. } => {
-                        let id = *id;
-                        host.agent.ask(&crate::protocol::Request::Kill { id }, &[])?;
-                        self.wait_for_killed(at, index)?;
-                    }
+                    State::Command { .. } => self.kill_program(at, index)?,
                     State::Calling { .. } | State::Admin { .. } | State::Done(_) => {}
                 }
             }
@@ -329,15 +333,17 @@ impl LiveWorld {
         Ok(())
     }
 
-    /// A killed command is gone at once; until the agent says so, its deadline must not wake us again.
-    fn wait_for_killed(&mut self, at: usize, index: usize) -> Result<(), LinuxError> {
+    /// `SIGKILL`, and the answer that it is gone, which comes at once.
+    pub(super) fn kill_program(&mut self, at: usize, index: usize) -> Result<(), LinuxError> {
+        let Some(id) = self.hosts[at].programs[index].id else { return Ok(()) };
+        self.hosts[at].agent.ask(&Request::Kill { id }, &[])?;
         while !self.hosts[at].programs[index].is_done() {
             let mut fds = [sys::wait_for_input(self.hosts[at].agent.control())];
             sys::ppoll(&mut fds, Some(Duration::from_secs(1))).map_err(LinuxError::io("ppoll"))?;
             if fds[0].revents == 0 {
                 return Err(LinuxError::AgentDied {
                     host: self.hosts[at].agent.host.clone(),
-                    how: "it did not kill a command within 1 s".into(),
+                    how: "it did not kill a program within 1 s".into(),
                 });
             }
             self.hear_agents()?;

@@ -1,0 +1,154 @@
+//! Whatever ends the driver, nothing of its hosts is left: no process, no interface, no namespace, no mount.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_linux-agent");
+
+/// How long the kernel may take to bury everything.
+const BURIAL: Duration = Duration::from_secs(5);
+
+fn permitted(test: &str) -> bool {
+    linux::testing::use_agent(AGENT);
+    linux::testing::permitted(test)
+}
+
+/// What could be left on the machine: interfaces, named namespaces, mounts.
+fn machine() -> [BTreeSet<String>; 3] {
+    let names = |dir: &str| {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect::<BTreeSet<String>>()
+    };
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    // Other tests' named namespaces may come and go; ours would carry our name.
+    let ours = |names: BTreeSet<String>| names.into_iter().filter(|n| n.contains("wirelab")).collect();
+    let mounts = mounts.lines().filter(|m| m.contains("wirelab")).map(str::to_owned).collect();
+    let taps = names("/sys/class/net").into_iter().filter(|n| n.starts_with("tap") || n.starts_with("tun"));
+    [taps.collect(), ours(names("/run/netns")), mounts]
+}
+
+/// Processes that carry `mark` in their environment: the driver and all its descendants.
+fn marked(mark: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|b| *b == 0).any(|var| var == format!("WIRELAB_TEST_MARK={mark}").as_bytes())
+    })
+    .collect()
+}
+
+fn driver(mode: &str, mark: &str) -> Child {
+    let mut command = Command::new(AGENT);
+    command.arg(mode).env("WIRELAB_TEST_MARK", mark).env_remove("WIRELAB_AGENT");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until something holds; fails with `what` when it does not in time.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + BURIAL;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn nothing_is_left_after_signal(signal: &str) {
+    let before = machine();
+    let mark = format!("{}-{signal}", std::process::id());
+    let mut driver = driver("hold", &mark);
+    let mut line = String::new();
+    BufReader::new(driver.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    // Driver, two waiting agents, two processes 1, the shell and its two sleepers.
+    eventually("the commands start", || marked(&mark).len() == 8);
+    let killed = Command::new("kill").args([format!("-{signal}"), driver.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert!(!driver.wait().unwrap().success());
+    eventually(&format!("SIG{signal} leaves processes: {:?}", marked(&mark)), || marked(&mark).is_empty());
+    assert_eq!(machine(), before);
+}
+
+#[test]
+fn nothing_is_left_after_sigkill() {
+    if permitted("nothing_is_left_after_sigkill") {
+        nothing_is_left_after_signal("KILL");
+    }
+}
+
+#[test]
+fn nothing_is_left_after_sigint() {
+    if permitted("nothing_is_left_after_sigint") {
+        nothing_is_left_after_signal("INT");
+    }
+}
+
+#[test]
+fn nothing_is_left_after_sigterm() {
+    if permitted("nothing_is_left_after_sigterm") {
+        nothing_is_left_after_signal("TERM");
+    }
+}
+
+#[test]
+fn nothing_is_left_after_success() {
+    if !permitted("nothing_is_left_after_success") {
+        return;
+    }
+    let before = machine();
+    let mark = format!("{}-success", std::process::id());
+    let output = driver("once", &mark).wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(marked(&mark), Vec::<u32>::new(), "all were waited for");
+    assert_eq!(machine(), before);
+}
+
+#[test]
+fn nothing_is_left_after_a_host_that_cannot_be_built() {
+    if !permitted("nothing_is_left_after_a_host_that_cannot_be_built") {
+        return;
+    }
+    let before = machine();
+    for (mode, complaint) in [
+        ("bad-sysctl", "h1: sysctl net.ipv4.no_such_sysctl=1: ENOENT"),
+        ("bad-interface", "this-name-is-far-too-long"),
+    ] {
+        let mark = format!("{}-{mode}", std::process::id());
+        let output = driver(mode, &mark).wait_with_output().unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(complaint), "{said}");
+        assert_eq!(marked(&mark), Vec::<u32>::new(), "all were waited for");
+    }
+    assert_eq!(machine(), before);
+}
+
+#[test]
+fn without_permission_the_reason_and_the_way_out_are_told() {
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    // The binary where an unprivileged user can read it.
+    let dir = std::env::temp_dir().join(format!("wirelab-test-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let copy = dir.join("agent");
+    std::fs::copy(AGENT, &copy).unwrap();
+    let output = Command::new("setpriv").args(user).arg(&copy).arg("check").output();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let Ok(output) = output else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "setpriv (util-linux) is needed");
+        eprintln!("SKIPPED: without_permission_the_reason_and_the_way_out_are_told needs setpriv");
+        return;
+    };
+    let said = String::from_utf8(output.stdout).unwrap();
+    if output.status.success() {
+        // User namespaces are allowed and /dev/net/tun is open to all: then there is nothing to explain.
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata("/dev/net/tun").unwrap().permissions().mode();
+        assert_eq!(mode & 0o006, 0o006, "it cannot have worked");
+        return;
+    }
+    assert!(said.contains("--on stack"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("hint: "), "{said}");
+    assert!(["/dev/net/tun", "unshare"].iter().any(|cause| said.contains(cause)), "{said}");
+}
