@@ -41,6 +41,7 @@ errnos! {
     28 ENOSPC "No space left on device";
     29 ESPIPE "Illegal seek";
     32 EPIPE "Broken pipe";
+    33 EDOM "Numerical argument out of domain";
     34 ERANGE "Numerical result out of range";
     38 ENOSYS "Function not implemented";
     40 ELOOP "Too many levels of symbolic links";

@@ -35,6 +35,7 @@ use core::time::Duration;
 pub use drop_reason::DropReason;
 pub use errno::Errno;
 pub use timer::Granularity;
+pub use udp::Payload;
 use wire::{Frame, Instant};
 
 use iface::Interfaces;

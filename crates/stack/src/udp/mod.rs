@@ -1,34 +1,82 @@
-//! UDP: RFC 768. Linux: net/ipv4/udp.c, net/ipv6/udp.c.
+//! UDP: RFC 768, and what shares its sockets: ping and raw. Linux: net/ipv4/{udp,ping,raw,datagram}.c, net/ipv6/udp.c.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `ports` | who is bound to a port |
+//! | `bind` | bind, connect, disconnect, close |
+//! | `send` | sendmsg: destination, route, options, corking, segmentation |
+//! | `receive` | which socket a datagram belongs to, and whether its buffer takes it |
+//! | `read` | recvmsg: data, error queue, control messages |
+//! | `error` | what an ICMP error means to a socket |
+//! | `ping`, `raw` | the same for those |
+//! | `fast` | sending and receiving without a `Call` |
 
-use wire::{Frame, Instant};
+pub(crate) mod bind;
+mod error;
+pub(crate) mod fast;
+mod ping;
+pub(crate) mod ports;
+mod raw;
+pub(crate) mod read;
+mod receive;
+pub(crate) mod send;
+
+use std::net::IpAddr;
+
+pub use send::Payload;
 
 use crate::Stack;
-use crate::icmp::IcmpReport;
-use crate::ip::RxMeta;
+use crate::mib::Counter;
+use crate::socket::Dgram;
+
+/// Local address and port, then the peer's, as `ss` prints them.
+pub(crate) fn addrs_text(sock: &Dgram) -> String {
+    let (local, peer) = crate::socket::ss_addrs(sock);
+    format!("{local} {peer}")
+}
+
+/// UDP's counters of one IP version.
+#[derive(Clone, Copy)]
+struct Counters {
+    in_datagrams: Counter,
+    no_ports: Counter,
+    in_errors: Counter,
+    in_csum_errors: Counter,
+    rcvbuf_errors: Counter,
+    sndbuf_errors: Counter,
+    out_datagrams: Counter,
+    ignored_multi: Counter,
+}
+
+fn counters(ipv6: bool) -> Counters {
+    if ipv6 {
+        Counters {
+            in_datagrams: Counter::Udp6InDatagrams,
+            no_ports: Counter::Udp6NoPorts,
+            in_errors: Counter::Udp6InErrors,
+            in_csum_errors: Counter::Udp6InCsumErrors,
+            rcvbuf_errors: Counter::Udp6RcvbufErrors,
+            sndbuf_errors: Counter::Udp6SndbufErrors,
+            out_datagrams: Counter::Udp6OutDatagrams,
+            ignored_multi: Counter::Udp6IgnoredMulti,
+        }
+    } else {
+        Counters {
+            in_datagrams: Counter::UdpInDatagrams,
+            no_ports: Counter::UdpNoPorts,
+            in_errors: Counter::UdpInErrors,
+            in_csum_errors: Counter::UdpInCsumErrors,
+            rcvbuf_errors: Counter::UdpRcvbufErrors,
+            sndbuf_errors: Counter::UdpSndbufErrors,
+            out_datagrams: Counter::UdpOutDatagrams,
+            ignored_multi: Counter::UdpIgnoredMulti,
+        }
+    }
+}
 
 impl Stack {
-    /// `udp_rcv`: a datagram for us; `frame` starts at the UDP header.
-    pub(crate) fn udp_rcv(&mut self, _now: Instant, _meta: &RxMeta, _frame: Frame) {}
-
-    /// `udp_err`: an ICMP error quotes a UDP datagram of ours; `quoted` starts at its UDP header (8 bytes at least).
-    pub(crate) fn udp_err(&mut self, _now: Instant, _report: &IcmpReport, _quoted: &[u8]) {}
-
-    /// `raw_local_deliver`: every delivered packet is offered to raw sockets first; `frame` starts at the transport
-    /// header. Returns whether a raw socket of this protocol took a copy (then no "protocol unreachable").
-    pub(crate) fn raw_rcv(&mut self, _now: Instant, _meta: &RxMeta, _frame: &Frame) -> bool {
-        false
-    }
-
-    /// `ping_rcv`: an echo reply for ping sockets (`SOCK_DGRAM`, `IPPROTO_ICMP`); `frame` starts at the ICMP header.
-    pub(crate) fn ping_rcv(&mut self, _now: Instant, _meta: &RxMeta, _frame: &Frame) {}
-
-    /// `raw_icmp_error` and `ping_err`: an ICMP error quotes a packet that no other transport claims, or ICMP echo.
-    pub(crate) fn raw_err(
-        &mut self,
-        _now: Instant,
-        _report: &IcmpReport,
-        _protocol: wire::ip::Protocol,
-        _quoted: &[u8],
-    ) {
+    /// A packet of our own has no way to go.
+    fn count_no_route(&mut self, dst: IpAddr) {
+        self.mib.inc(if dst.is_ipv4() { Counter::IpOutNoRoutes } else { Counter::Ip6OutNoRoutes });
     }
 }

@@ -1,0 +1,145 @@
+//! Descriptors and open file descriptions. Linux: fs/file.c `alloc_fd`, fs/file_table.c.
+
+use wire::Instant;
+
+use super::wait::WaitQueue;
+use super::{Pid, SockId, Sockets};
+use crate::call::{Fd, PollEvents};
+use crate::{Errno, Stack};
+
+/// `RLIMIT_NOFILE` of a new process.
+pub const NOFILE_DEFAULT: u32 = 1024;
+
+/// 0, 1 and 2 are open and no sockets.
+const FIRST_FD: Fd = 3;
+
+/// An open file description, by its place in the table.
+pub(crate) type FileId = u32;
+
+/// What a descriptor refers to. TCP adds its kinds here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// A UDP, ping or raw socket: `Sockets::dgrams`.
+    Dgram(u32),
+    /// `Sockets::epolls`
+    Epoll(u32),
+}
+
+/// `struct file`: what `dup` shares.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) kind: FileKind,
+    /// Descriptors that refer to it.
+    refs: u32,
+    /// `O_NONBLOCK`
+    pub(super) nonblock: bool,
+    pub(super) waits: WaitQueue,
+}
+
+/// A process's descriptors, shared by its threads.
+#[derive(Debug)]
+pub(super) struct FdTable {
+    /// From descriptor 3 on.
+    fds: Vec<Option<FileId>>,
+    pub(super) limit: u32,
+    /// Processes (threads) that have this table.
+    pub(super) users: u32,
+}
+
+impl Default for FdTable {
+    fn default() -> Self {
+        FdTable { fds: Vec::new(), limit: NOFILE_DEFAULT, users: 1 }
+    }
+}
+
+impl FdTable {
+    /// The lowest free descriptor; `EMFILE` at the limit.
+    fn install(&mut self, file: FileId) -> Result<Fd, Errno> {
+        let at = self.fds.iter().position(Option::is_none).unwrap_or(self.fds.len());
+        let fd = Fd::try_from(at).ok().and_then(|at| at.checked_add(FIRST_FD)).ok_or(Errno::EMFILE)?;
+        if i64::from(fd) >= i64::from(self.limit) {
+            return Err(Errno::EMFILE);
+        }
+        if at == self.fds.len() {
+            self.fds.push(None);
+        }
+        self.fds[at] = Some(file);
+        Ok(fd)
+    }
+
+    fn slot(&mut self, fd: Fd) -> Option<&mut Option<FileId>> {
+        self.fds.get_mut(usize::try_from(fd - FIRST_FD).ok()?)
+    }
+
+    pub(super) fn open_files(self) -> impl Iterator<Item = FileId> {
+        self.fds.into_iter().flatten()
+    }
+}
+
+impl Sockets {
+    /// The file behind a descriptor: `EBADF`; `ENOTSOCK` for 0, 1 and 2, which are no sockets.
+    pub(super) fn file_of(&self, pid: Pid, fd: Fd) -> Result<FileId, Errno> {
+        if (0..FIRST_FD).contains(&fd) {
+            return Err(Errno::ENOTSOCK);
+        }
+        let table = &self.fd_tables[self.process(pid).ok_or(Errno::ESRCH)?.fd_table];
+        let at = usize::try_from(i64::from(fd) - i64::from(FIRST_FD)).map_err(|_| Errno::EBADF)?;
+        table.fds.get(at).copied().flatten().ok_or(Errno::EBADF)
+    }
+
+    pub(super) fn install(&mut self, pid: Pid, file: FileId) -> Result<Fd, Errno> {
+        let fd_table = self.process(pid).ok_or(Errno::ESRCH)?.fd_table;
+        self.fd_tables[fd_table].install(file)
+    }
+
+    /// A new open file description with one reference that is still to be installed.
+    pub(super) fn new_file(&mut self, kind: FileKind, nonblock: bool) -> FileId {
+        self.files.insert(File { kind, refs: 1, nonblock, waits: WaitQueue::default() })
+    }
+
+    pub(super) fn dup(&mut self, pid: Pid, fd: Fd) -> Result<Fd, Errno> {
+        let file = self.file_of(pid, fd).map_err(|_| Errno::EBADF)?;
+        let new = self.install(pid, file)?;
+        self.files[file].refs += 1;
+        Ok(new)
+    }
+}
+
+impl Stack {
+    pub(super) fn sys_close(&mut self, now: Instant, pid: Pid, fd: Fd) -> Result<(), Errno> {
+        if (0..FIRST_FD).contains(&fd) {
+            return Ok(());
+        }
+        let file = self.sockets.file_of(pid, fd)?;
+        let fd_table = self.sockets.process(pid).ok_or(Errno::ESRCH)?.fd_table;
+        *self.sockets.fd_tables[fd_table].slot(fd).expect("file_of found it") = None;
+        self.put_file(now, file);
+        Ok(())
+    }
+
+    /// Gives up one reference; the last one releases what is behind it.
+    pub(super) fn put_file(&mut self, now: Instant, file: FileId) {
+        let entry = &mut self.sockets.files[file];
+        entry.refs -= 1;
+        if entry.refs > 0 {
+            return;
+        }
+        let kind = entry.kind;
+        self.unwatch_file(file);
+        match kind {
+            FileKind::Dgram(sock) => self.dgram_release(now, sock),
+            FileKind::Epoll(epoll) => self.epoll_release(epoll),
+        }
+        // Threads that sleep in a call on it keep sleeping in Linux, too; here the retry finds EBADF.
+        self.wake_file(file, PollEvents(u32::MAX));
+        self.sockets.files.remove(file);
+    }
+
+    /// The socket behind a descriptor, for [`Stack::udp_send_to`] and [`Stack::udp_recv_from`].
+    pub fn sock_of(&self, pid: Pid, fd: Fd) -> Result<SockId, Errno> {
+        match self.sockets.files[self.sockets.file_of(pid, fd)?].kind {
+            FileKind::Dgram(sock) => Ok(SockId(sock)),
+            FileKind::Epoll(_) => Err(Errno::ENOTSOCK),
+        }
+    }
+}
