@@ -130,11 +130,7 @@ impl Scopes<'_, '_> {
                 each(value);
             }
         };
-        let last = self.packet.levels().count() - 1;
-        for (i, level) in self.packet.levels().enumerate() {
-            let scope = fields::Scope { packet: self.packet, level, first: i == 0, last: i == last };
-            operand.field.visit(&scope, &mut visit);
-        }
+        operand.field.values(self.packet, &mut visit);
         if let Some(level) = self.quoted {
             let scope = fields::Scope { packet: self.packet, level, first: false, last: true };
             operand.field.visit(&scope, &mut visit);

@@ -180,7 +180,8 @@ pub enum Opt<'a> {
     TargetLinkLayer(MacAddr),
     /// A prefix of the link.
     PrefixInfo(PrefixInfo),
-    /// The packet that caused a redirect, or its beginning, with padding.
+    /// The packet that caused a redirect, or its beginning. Emitting cuts it to a multiple of eight bytes,
+    /// as Linux does (ndisc.c `ndisc_send_redirect`).
     RedirectedHeader(&'a [u8]),
     /// The MTU hosts shall use on the link.
     Mtu(u32),
@@ -217,7 +218,7 @@ impl Opt<'_> {
         match self {
             Opt::SourceLinkLayer(_) | Opt::TargetLinkLayer(_) | Opt::Mtu(_) => 8,
             Opt::PrefixInfo(_) => 32,
-            Opt::RedirectedHeader(packet) => (8 + packet.len()).next_multiple_of(8),
+            Opt::RedirectedHeader(packet) => 8 + packet.len() / 8 * 8,
             Opt::RouteInfo { prefix_len: 0, .. } => 8,
             Opt::RouteInfo { prefix_len: 1..=64, .. } => 16,
             Opt::RouteInfo { .. } => 24,
@@ -252,7 +253,7 @@ impl Opt<'_> {
             }
             Opt::RedirectedHeader(packet) => {
                 b[0] = 4;
-                put(b, 8, packet);
+                put(b, 8, &packet[..len - 8]);
             }
             Opt::Mtu(mtu) => {
                 b[0] = 5;

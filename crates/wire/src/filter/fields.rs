@@ -216,6 +216,14 @@ impl Field {
             self.visit(&Scope { packet, level, first: i == 0, last: i == last }, each);
         }
     }
+
+    /// As [`Field::values`], and those of a packet that an ICMP error quotes: what filters look at.
+    pub fn values_with_quoted(&self, packet: &Packet<'_>, each: &mut dyn FnMut(Value<'_>)) {
+        self.values(packet, each);
+        if let Some(level) = packet.innermost().quoted_level() {
+            self.visit(&Scope { packet, level: &level, first: false, last: true }, each);
+        }
+    }
 }
 
 impl core::fmt::Debug for Field {

@@ -243,18 +243,19 @@ pub(super) const FIELDS: &[Field] = &[
             _ => {}
         });
     }),
-    row("icmpv6.opt.prefix", Kind::Ipv6, "prefix of a prefix information option", |s, o| {
-        options(s, o, |o, option| {
-            if let ndp::Opt::PrefixInfo(p) = option {
-                o.put(p.prefix);
+    row("icmpv6.opt.prefix", Kind::Ipv6, "prefix of a prefix or route information option", |s, o| {
+        options(s, o, |o, option| match option {
+            ndp::Opt::PrefixInfo(ndp::PrefixInfo { prefix, .. }) | ndp::Opt::RouteInfo { prefix, .. } => {
+                o.put(prefix);
             }
+            _ => {}
         });
     }),
     row("icmpv6.opt.prefix.length", Kind::Uint(8), "length of that prefix", |s, o| {
-        options(s, o, |o, option| {
-            if let ndp::Opt::PrefixInfo(p) = option {
-                o.put(p.prefix_len);
-            }
+        options(s, o, |o, option| match option {
+            ndp::Opt::PrefixInfo(ndp::PrefixInfo { prefix_len, .. })
+            | ndp::Opt::RouteInfo { prefix_len, .. } => o.put(prefix_len),
+            _ => {}
         });
     }),
     row("icmpv6.opt.mtu", Kind::Uint(32), "MTU option", |s, o| {
@@ -283,10 +284,10 @@ pub(super) const FIELDS: &[Field] = &[
     row("igmp", Kind::Protocol, "an IGMP message", |s, o| o.here(s.level.igmp().is_some())),
     row("igmp.version", Kind::Uint(8), "version", |s, o| igmp(s, o, |o, m| o.put_some(igmp_version(m)))),
     row("igmp.type", Kind::Uint(8), "type", |s, o| igmp(s, o, |o, m| o.put(m.kind()))),
-    row("igmp.max_resp", Kind::Uint(8), "maximum response code of a query", |s, o| {
+    row("igmp.max_resp", Kind::Uint(8), "maximum response code, of a query or version 2 message", |s, o| {
         igmp(s, o, |o, m| {
-            if let Group::Query { max_response_code, .. } = *m {
-                o.put(max_response_code);
+            if matches!(m, Group::Query { .. } | Group::ReportV2 { .. } | Group::Leave { .. }) {
+                o.put(s.level.segment[1]); // a message that was read has at least 8 bytes
             }
         });
     }),

@@ -37,7 +37,7 @@ fn data<'a>(s: &Scope<'_, 'a>) -> Option<&'a [u8]> {
             use icmpv6::Message::{EchoReply, EchoRequest};
             matches!(m, EchoRequest { .. } | EchoReply { .. })
         }
-        (_, Transport::Igmp(_)) => false,
+        (_, Transport::Igmp(_) | Transport::TcpStart { .. }) => false,
         _ => s.last,
     };
     (shown && !level.payload.is_empty()).then_some(level.payload)

@@ -36,7 +36,10 @@ fn fraghdr(s: &Scope<'_, '_>, o: &mut Out<'_>, each: impl Fn(&mut Out<'_>, ipv6:
 
 pub(super) const FIELDS: &[Field] = &[
     row("ip", Kind::Protocol, "an IPv4 header", |s, o| o.here(s.level.ipv4().is_some())),
-    row("ip.version", Kind::Uint(4), "version: 4", |s, o| ip(s, o, |o, _| o.put(4_u8))),
+    row("ip.version", Kind::Uint(4), "version of either IP: 4 or 6", |s, o| {
+        ip(s, o, |o, _| o.put(4_u8));
+        six(s, o, |o, _| o.put(6_u8));
+    }),
     row("ip.hdr_len", Kind::Uint(8), "header length in bytes", |s, o| ip(s, o, |o, h| o.put(h.header_len()))),
     row("ip.dsfield", Kind::Uint(8), "type of service: DSCP and ECN", |s, o| ip(s, o, |o, h| o.put(h.tos))),
     row("ip.dsfield.dscp", Kind::Uint(6), "DSCP", |s, o| ip(s, o, |o, h| o.put(h.tos >> 2))),
@@ -48,8 +51,8 @@ pub(super) const FIELDS: &[Field] = &[
     row("ip.flags.rb", Kind::Bool, "reserved bit", |s, o| ip(s, o, |o, h| o.put(h.reserved_flag))),
     row("ip.flags.df", Kind::Bool, "don't fragment", |s, o| ip(s, o, |o, h| o.put(h.dont_fragment))),
     row("ip.flags.mf", Kind::Bool, "more fragments", |s, o| ip(s, o, |o, h| o.put(h.more_fragments))),
-    row("ip.frag_offset", Kind::Uint(16), "fragment offset in bytes", |s, o| {
-        ip(s, o, |o, h| o.put(h.frag_offset));
+    row("ip.frag_offset", Kind::Uint(13), "fragment offset in units of 8 bytes", |s, o| {
+        ip(s, o, |o, h| o.put(h.frag_offset / 8));
     }),
     row("ip.ttl", Kind::Uint(8), "time to live", |s, o| ip(s, o, |o, h| o.put(h.ttl))),
     row("ip.proto", Kind::Uint(8), "protocol: 1 ICMP, 6 TCP, 17 UDP", |s, o| {
@@ -121,8 +124,8 @@ pub(super) const FIELDS: &[Field] = &[
         });
     }),
     row("ipv6.fraghdr", Kind::Protocol, "a fragment header", |s, o| fraghdr(s, o, |o, _| o.put(()))),
-    row("ipv6.fraghdr.offset", Kind::Uint(16), "fragment offset in bytes", |s, o| {
-        fraghdr(s, o, |o, f| o.put(f.offset));
+    row("ipv6.fraghdr.offset", Kind::Uint(13), "fragment offset in units of 8 bytes", |s, o| {
+        fraghdr(s, o, |o, f| o.put(f.offset / 8));
     }),
     row("ipv6.fraghdr.more", Kind::Bool, "more fragments", |s, o| fraghdr(s, o, |o, f| o.put(f.more))),
     row("ipv6.fraghdr.ident", Kind::Uint(32), "identification", |s, o| fraghdr(s, o, |o, f| o.put(f.id))),

@@ -50,8 +50,15 @@ fn tcp_len(s: &Scope<'_, '_>, h: &Header) -> usize {
     announced.saturating_sub(h.header_len())
 }
 
+/// What follows the transport header, also when it is a tunnelled packet.
 fn payload<'a>(s: &Scope<'_, 'a>) -> Option<&'a [u8]> {
-    Some(s.level.payload).filter(|p| !p.is_empty() && s.level.vxlan.is_none())
+    let segment = s.level.segment;
+    let payload = match &s.level.transport {
+        Transport::Udp(h) => segment.get(h.header_len()..segment.len().min(h.len.into())),
+        Transport::Tcp(h) => segment.get(h.header_len()..),
+        _ => None,
+    };
+    payload.filter(|p| !p.is_empty())
 }
 
 pub(super) const FIELDS: &[Field] = &[
@@ -76,10 +83,8 @@ pub(super) const FIELDS: &[Field] = &[
             o.put(dst);
         }
     }),
-    row("tcp.seq_raw", Kind::Uint(32), "sequence number as on the wire", |s, o| match &s.level.transport {
-        Transport::Tcp(h) => o.put(h.seq.0),
-        Transport::TcpStart { seq, .. } => o.put(seq.0),
-        _ => {}
+    row("tcp.seq_raw", Kind::Uint(32), "sequence number as on the wire", |s, o| {
+        tcp(s, o, |o, h| o.put(h.seq.0));
     }),
     row("tcp.ack_raw", Kind::Uint(32), "acknowledgment number as on the wire", |s, o| {
         tcp(s, o, |o, h| o.put(h.ack.0));
