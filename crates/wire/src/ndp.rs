@@ -219,9 +219,15 @@ impl Opt<'_> {
             Opt::SourceLinkLayer(_) | Opt::TargetLinkLayer(_) | Opt::Mtu(_) => 8,
             Opt::PrefixInfo(_) => 32,
             Opt::RedirectedHeader(packet) => 8 + packet.len() / 8 * 8,
-            Opt::RouteInfo { prefix_len: 0, .. } => 8,
-            Opt::RouteInfo { prefix_len: 1..=64, .. } => 16,
-            Opt::RouteInfo { .. } => 24,
+            Opt::RouteInfo { prefix_len, prefix, .. } => {
+                // Bits behind the prefix are sent too when they are set: whoever set them wants to see it.
+                let set = 128 - prefix.to_bits().trailing_zeros().min(128);
+                match set.max(u32::from(*prefix_len)) {
+                    0 => 8,
+                    1..=64 => 16,
+                    _ => 24,
+                }
+            }
             Opt::Rdnss { servers, .. } => 8 + 16 * servers.len(),
             Opt::Unknown { data, .. } => (2 + data.len()).next_multiple_of(8),
         }

@@ -145,7 +145,7 @@ fn hex(word: &str) -> Option<Vec<u8>> {
         Some(c) => word.split(c).collect(),
         None => {
             let digits = word.strip_prefix("0x").unwrap_or(word);
-            if digits.is_empty() || digits.len() % 2 != 0 {
+            if digits.is_empty() || !digits.len().is_multiple_of(2) {
                 return None;
             }
             (0..digits.len()).step_by(2).map(|i| &digits[i..i + 2]).collect()
