@@ -8,7 +8,7 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use wire::ip::Protocol;
 use wire::tcp::{Flags, OptionSet, SackBlock, SeqNum, Timestamps};
-use wire::{ipv4, tcp};
+use wire::{checksum, ipv4, tcp};
 
 const SRC: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const DST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -43,7 +43,7 @@ fn emit_wire(b: &mut [u8], payload: &[u8]) -> usize {
         sack: core::iter::once(SackBlock { left: SeqNum(5), right: SeqNum(6) }).collect(),
         ..OptionSet::default()
     };
-    let mut header = tcp::Header {
+    let header = tcp::Header {
         src_port: 40000,
         dst_port: 80,
         seq: SeqNum(1),
@@ -66,9 +66,8 @@ fn emit_wire(b: &mut [u8], payload: &[u8]) -> usize {
     ip.emit(b);
     let b = &mut b[20..20 + tcp_len];
     b[header.header_len()..].copy_from_slice(payload);
-    header.emit(b);
-    header.checksum = tcp::checksum_v4(SRC, DST, b);
-    b[16..18].copy_from_slice(&header.checksum.to_be_bytes());
+    let pseudo = checksum::pseudo_v4(SRC, DST, Protocol::TCP, tcp_len as u16);
+    header.emit_with_checksum(b, pseudo, checksum::sum(payload));
     20 + tcp_len
 }
 

@@ -1,8 +1,8 @@
 //! TCP headers (RFC 9293 §3.1): ports, sequence numbers, flags, options.
 
 use crate::ParseError;
-use crate::checksum::{pseudo_v4, pseudo_v6, sum};
-use crate::field::{need, put, put_u16, put_u32, u16_at, u32_at};
+use crate::checksum::{Sum, pseudo_v4, pseudo_v6, sum};
+use crate::field::{need, put, u16_at, u32_at};
 use crate::ip::Protocol;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -78,21 +78,49 @@ impl Header {
 
     /// Writes the header with its checksum field as it stands. Panics when `b` is shorter than it.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "a header is at most 60 bytes")]
     pub fn emit(&self, b: &mut [u8]) {
-        let len = self.header_len();
-        let b = &mut b[..len];
-        let fixed = b.first_chunk_mut::<MIN_HEADER_LEN>().expect("sliced to the header's length");
-        put_u16(fixed, 0, self.src_port);
-        put_u16(fixed, 2, self.dst_port);
-        put_u32(fixed, 4, self.seq.0);
-        put_u32(fixed, 8, self.ack.0);
-        put_u16(fixed, 12, ((len / 4) << 12) as u16 | (self.flags.0 & 0x0fff));
-        put_u16(fixed, 14, self.window);
-        put_u16(fixed, 16, self.checksum);
-        put_u16(fixed, 18, self.urgent);
+        self.write(b, self.words(self.checksum));
+    }
+
+    /// Writes the header with the checksum of the segment: `pseudo` is the sum of the pseudo header
+    /// ([`crate::checksum::pseudo_v4`], [`crate::checksum::pseudo_v6`]) and `payload` that of the payload,
+    /// wherever it is. Panics when `b` is shorter than the header.
+    #[inline]
+    pub fn emit_with_checksum(&self, b: &mut [u8], pseudo: Sum, payload: Sum) {
+        let (first, second, third) = self.words(0);
+        let halves = |w: u64| (w >> 32) + (w & 0xffff_ffff);
+        let mut total = pseudo + Sum::from_words(halves(first) + halves(second) + u64::from(third));
         if !self.options.is_empty() {
-            put(b, MIN_HEADER_LEN, self.options.as_bytes());
+            total = total + sum(self.options.as_bytes());
+        }
+        let checksum = (total + payload).finish();
+        self.write(b, (first, second, third | u32::from(checksum) << 16));
+    }
+
+    /// The 20 fixed bytes as big-endian numbers: see [`crate::ipv4::Header`]'s.
+    #[inline]
+    fn words(&self, checksum: u16) -> (u64, u64, u32) {
+        let first =
+            (u64::from(self.src_port) << 48) | (u64::from(self.dst_port) << 32) | u64::from(self.seq.0);
+        let second = (u64::from(self.ack.0) << 32)
+            | ((self.header_len() / 4) as u64) << 28 // at most 15: widening
+            | (u64::from(self.flags.0 & 0x0fff) << 16)
+            | u64::from(self.window);
+        (first, second, (u32::from(checksum) << 16) | u32::from(self.urgent))
+    }
+
+    #[inline]
+    fn write(&self, b: &mut [u8], (first, second, third): (u64, u64, u32)) {
+        let b = &mut b[..self.header_len()];
+        let (fixed, rest) = b.split_first_chunk_mut::<MIN_HEADER_LEN>().expect("sliced to the length");
+        put(fixed, 0, &first.to_be_bytes());
+        put(fixed, 8, &second.to_be_bytes());
+        put(fixed, 16, &third.to_be_bytes());
+        // Timestamps alone: nearly every segment. A copy of constant length is no call.
+        if let Ok(twelve) = <&mut [u8; 12]>::try_from(&mut *rest) {
+            twelve.copy_from_slice(&self.options.as_bytes()[..12]);
+        } else if !rest.is_empty() {
+            rest.copy_from_slice(self.options.as_bytes());
         }
     }
 

@@ -227,6 +227,11 @@ proptest! {
         let mut again = vec![0; n];
         header.emit(&mut again);
         prop_assert_eq!(&again, &bytes);
+        let (a, b) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+        let segment = [&bytes[..], b"payload"].concat();
+        let pseudo = checksum::pseudo_v4(a, b, Protocol::TCP, segment.len() as u16);
+        header.emit_with_checksum(&mut again, pseudo, checksum::sum(b"payload"));
+        prop_assert!(tcp::verify_v4(a, b, &[&again[..], b"payload"].concat()));
         let (theirs, _) = etherparse::TcpHeader::from_slice(&bytes).unwrap();
         prop_assert_eq!(theirs.sequence_number, header.seq.0);
         prop_assert_eq!(theirs.window_size, header.window);
@@ -251,8 +256,14 @@ proptest! {
             timestamps: ts.map(|(val, ecr)| Timestamps { val, ecr }),
         };
         let Ok(options) = set.build() else { return Ok(()) };
-        prop_assert!(!options.is_malformed());
-        prop_assert!(!options.has_unknown());
+        prop_assert_eq!(tcp::Options::from_bytes(options.as_bytes()), Ok(options));
+        let read = tcp::Options::from_bytes(options.as_bytes()).unwrap();
+        prop_assert!(!read.is_malformed() && !read.has_unknown());
+        prop_assert_eq!(
+            (read.mss(), read.window_scale(), read.sack_permitted(), read.timestamps(), read.sack(), read.fast_open(), read.md5()),
+            (options.mss(), options.window_scale(), options.sack_permitted(), options.timestamps(), options.sack(), options.fast_open(), options.md5()),
+            "what was noted while writing is what reading finds"
+        );
         prop_assert_eq!(options.len() % 4, 0);
         prop_assert_eq!(options.mss(), mss);
         prop_assert_eq!(options.window_scale(), window_scale);

@@ -448,53 +448,73 @@ impl OptionSet<'_> {
     /// let bytes = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
     /// assert_eq!(syn.build().unwrap().as_bytes(), bytes);
     /// ```
+    #[inline]
     pub fn build(&self) -> Result<Options, TooLong> {
-        let mut bytes = [NOP; 40];
-        let len = self.write(&mut bytes)?;
-        Ok(Options::parse(&bytes[..len]))
+        let mut out = Layout { options: Options::EMPTY, words: [[NOP; 4]; 10], at: 0 };
+        self.lay_out(&mut out)?;
+        let Layout { mut options, words, at } = out;
+        options.bytes.copy_from_slice(words.as_flattened());
+        options.bytes[at * 4..].fill(0);
+        options.len = at as u8 * 4; // at most 10 words
+        Ok(options)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "SACK options are at most 34 bytes")]
-    fn write(&self, bytes: &mut [u8; 40]) -> Result<usize, TooLong> {
-        let mut out = Writer { bytes, at: 0 };
+    #[inline]
+    fn lay_out(&self, out: &mut Layout) -> Result<(), TooLong> {
         if let Some(digest) = self.md5 {
-            out.put(&[NOP, NOP, MD5, 18])?;
-            out.put(&digest)?;
+            out.put([NOP, NOP, MD5, 18])?;
+            out.options.md5 = Some(out.offset());
+            for word in digest.as_chunks::<4>().0 {
+                out.put(*word)?;
+            }
         }
         if let Some(mss) = self.mss {
             let [high, low] = mss.to_be_bytes();
-            out.put(&[MSS, 4, high, low])?;
+            out.put([MSS, 4, high, low])?;
         }
         match (self.timestamps, self.sack_permitted) {
             (Some(t), permitted) => {
-                out.put(if permitted {
-                    &[SACK_PERMITTED, 2, TIMESTAMPS, 10]
-                } else {
-                    &[NOP, NOP, TIMESTAMPS, 10]
-                })?;
-                out.put(&t.val.to_be_bytes())?;
-                out.put(&t.ecr.to_be_bytes())?;
+                let before = if permitted { [SACK_PERMITTED, 2] } else { [NOP, NOP] };
+                out.put([before[0], before[1], TIMESTAMPS, 10])?;
+                out.put(t.val.to_be_bytes())?;
+                out.put(t.ecr.to_be_bytes())?;
             }
-            (None, true) => out.put(&[NOP, NOP, SACK_PERMITTED, 2])?,
+            (None, true) => out.put([NOP, NOP, SACK_PERMITTED, 2])?,
             (None, false) => {}
         }
         if let Some(shift) = self.window_scale {
-            out.put(&[NOP, WINDOW, 3, shift])?;
+            out.put([NOP, WINDOW, 3, shift])?;
         }
-        let fast_open = self.fast_open.map_or(0, fast_open_len);
-        let room = (40 - out.at).saturating_sub(4 + fast_open) / 8;
-        let blocks = &self.sack[..self.sack.len().min(room)];
-        if !blocks.is_empty() {
-            out.put(&[NOP, NOP, SACK, 2 + 8 * blocks.len() as u8])?;
-            for block in blocks {
-                out.put(&block.left.0.to_be_bytes())?;
-                out.put(&block.right.0.to_be_bytes())?;
-            }
+        out.options.mss = self.mss;
+        out.options.timestamps = self.timestamps;
+        out.options.sack_permitted = self.sack_permitted;
+        out.options.window_scale = self.window_scale;
+        if !self.sack.is_empty() {
+            self.lay_out_sack(out)?;
         }
         if let Some(option) = self.fast_open {
             out.put_fast_open(option)?;
         }
-        Ok(out.at)
+        Ok(())
+    }
+
+    /// As many blocks as leave room for a fast open option.
+    #[inline]
+    fn lay_out_sack(&self, out: &mut Layout) -> Result<(), TooLong> {
+        let fast_open = self.fast_open.map_or(0, fast_open_len) / 4;
+        let room = (10 - out.at).saturating_sub(1 + fast_open) / 2;
+        let blocks = &self.sack[..self.sack.len().min(room)];
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let n = blocks.len() as u8; // at most 4
+        out.put([NOP, NOP, SACK, 2 + 8 * n])?;
+        out.options.sack = (out.offset(), n);
+        for block in blocks {
+            out.put(block.left.0.to_be_bytes())?;
+            out.put(block.right.0.to_be_bytes())?;
+        }
+        Ok(())
     }
 }
 
@@ -503,34 +523,44 @@ fn fast_open_len(option: FastOpen<'_>) -> usize {
     (option.cookie.len() + if option.experimental { 4 } else { 2 }).next_multiple_of(4)
 }
 
-/// Writes into 40 bytes that are NOPs beforehand, so that skipped bytes are padding.
-struct Writer<'a> {
-    bytes: &'a mut [u8; 40],
+/// Options being laid out in words of four bytes, as each part fills whole ones; those not yet written
+/// are NOPs. The typed fields of `options` are filled in on the way.
+struct Layout {
+    options: Options,
+    words: [[u8; 4]; 10],
     at: usize,
 }
 
-impl Writer<'_> {
+impl Layout {
     #[inline]
-    fn put(&mut self, part: &[u8]) -> Result<(), TooLong> {
-        self.bytes.get_mut(self.at..self.at + part.len()).ok_or(TooLong)?.copy_from_slice(part);
-        self.at += part.len();
+    fn put(&mut self, word: [u8; 4]) -> Result<(), TooLong> {
+        *self.words.get_mut(self.at).ok_or(TooLong)? = word;
+        self.at += 1;
         Ok(())
     }
 
+    /// Where the next word will stand.
+    #[inline]
+    const fn offset(&self) -> u8 {
+        self.at as u8 * 4 // at most 10 words
+    }
+
     fn put_fast_open(&mut self, option: FastOpen<'_>) -> Result<(), TooLong> {
-        let end = self.at + fast_open_len(option);
-        let head = if option.experimental { 4 } else { 2 };
-        let len = u8::try_from(head + option.cookie.len()).map_err(|_| TooLong)?;
-        if option.experimental {
-            self.put(&[EXPERIMENTAL, len, FAST_OPEN_MAGIC[0], FAST_OPEN_MAGIC[1]])?;
+        let cookie = option.cookie;
+        let words = fast_open_len(option) / 4;
+        let all = self.words.as_flattened_mut().get_mut(self.at * 4..(self.at + words) * 4).ok_or(TooLong)?;
+        let head: &[u8] = if option.experimental {
+            &[EXPERIMENTAL, 0, FAST_OPEN_MAGIC[0], FAST_OPEN_MAGIC[1]]
         } else {
-            self.put(&[FAST_OPEN, len])?;
-        }
-        self.put(option.cookie)?;
-        if end > self.bytes.len() {
-            return Err(TooLong);
-        }
-        self.at = end;
+            &[FAST_OPEN, 0]
+        };
+        let len = head.len() + cookie.len(); // both fit 40 bytes
+        all[..head.len()].copy_from_slice(head);
+        all[1] = len as u8;
+        all[head.len()..len].copy_from_slice(cookie);
+        self.options.fast_open =
+            Some((self.offset() + head.len() as u8, cookie.len() as u8, option.experimental));
+        self.at += words;
         Ok(())
     }
 }
