@@ -1,8 +1,6 @@
 //! An IPv4 and TCP segment with timestamps and one SACK block: parse and verify, emit and checksum, beside
 //! smoltcp and etherparse in the same run; the checksum alone; pcapng written; a filter matched.
 
-#![expect(missing_docs, reason = "divan's functions")]
-
 use core::net::Ipv4Addr;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};

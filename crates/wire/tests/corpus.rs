@@ -6,7 +6,9 @@ mod sample;
 use std::path::Path;
 
 /// A target of `fuzz/fuzz_targets` by the name of its file, and how many mutations of each seed are tried.
-const TARGETS: [(&str, fn(&[u8]), usize); 5] = [
+type Target = (&'static str, fn(&[u8]), usize);
+
+const TARGETS: [Target; 5] = [
     ("packet", exercise::packet, 12),
     ("headers", exercise::headers, 100),
     ("options", exercise::options, 100),

@@ -64,7 +64,11 @@ pub(crate) fn headers(bytes: &[u8]) {
 pub(crate) fn options(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let mut walk = ipv6::ext::walk(wire::ip::Protocol(*first), rest);
-    let headers = walk.by_ref().flatten().map(|h| h.options().count()).count();
+    let mut headers = 0;
+    for header in walk.by_ref().flatten() {
+        headers += 1;
+        assert!(header.options().count() <= header.bytes.len());
+    }
     assert!(headers <= ipv6::ext::MAX_HEADERS && walk.upper().1 <= rest.len());
     let announced = u16::from(*first);
     assert!(igmp::igmp_records(rest, announced).count() <= announced.into());
