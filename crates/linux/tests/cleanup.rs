@@ -56,18 +56,23 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn nothing_is_left_after_signal(signal: &str) {
-    let before = machine();
     let mark = format!("{}-{signal}", std::process::id());
-    let mut driver = driver("hold", &mark);
+    let driver = driver("hold", &mark);
+    nothing_is_left_of(driver, &mark, signal);
+}
+
+/// `driver` runs the `hold` mode.
+fn nothing_is_left_of(mut driver: Child, mark: &str, signal: &str) {
+    let before = machine();
     let mut line = String::new();
     BufReader::new(driver.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
     // Driver, two waiting agents, two processes 1, the shell and its two sleepers.
-    eventually("the commands start", || marked(&mark).len() == 8);
+    eventually("the commands start", || marked(mark).len() == 8);
     let killed = Command::new("kill").args([format!("-{signal}"), driver.id().to_string()]).status().unwrap();
     assert!(killed.success());
     assert!(!driver.wait().unwrap().success());
-    eventually(&format!("SIG{signal} leaves processes: {:?}", marked(&mark)), || marked(&mark).is_empty());
+    eventually(&format!("SIG{signal} leaves processes: {:?}", marked(mark)), || marked(mark).is_empty());
     assert_eq!(machine(), before);
 }
 
@@ -125,30 +130,79 @@ fn nothing_is_left_after_a_host_that_cannot_be_built() {
     assert_eq!(machine(), before);
 }
 
+/// A copy of the agent that an unprivileged user may run; deleted when dropped.
+struct PublicAgent(std::path::PathBuf);
+
+impl PublicAgent {
+    fn new(name: &str) -> PublicAgent {
+        let dir = std::env::temp_dir().join(format!("wirelab-test-{}-{name}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::copy(AGENT, dir.join("agent")).unwrap();
+        PublicAgent(dir)
+    }
+
+    fn path(&self) -> String {
+        self.0.join("agent").display().to_string()
+    }
+}
+
+impl Drop for PublicAgent {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+
+/// Whether a shell command made of `unshare` and `setpriv` works here; what to print when not.
+fn skipped(test: &str, needs: &str, command: &str) -> bool {
+    let works =
+        Command::new("sh").args(["-c", command]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    if !works {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} may not be skipped in CI: {needs}");
+        eprintln!("SKIPPED: {test} needs {needs}");
+    }
+    !works
+}
+
 #[test]
-fn without_permission_the_reason_and_the_way_out_are_told() {
-    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
-    // The binary where an unprivileged user can read it.
-    let dir = std::env::temp_dir().join(format!("wirelab-test-{}", std::process::id()));
-    std::fs::create_dir(&dir).unwrap();
-    let copy = dir.join("agent");
-    std::fs::copy(AGENT, &copy).unwrap();
-    let output = Command::new("setpriv").args(user).arg(&copy).arg("check").output();
-    std::fs::remove_dir_all(&dir).unwrap();
-    let Ok(output) = output else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "setpriv (util-linux) is needed");
-        eprintln!("SKIPPED: without_permission_the_reason_and_the_way_out_are_told needs setpriv");
-        return;
-    };
-    let said = String::from_utf8(output.stdout).unwrap();
-    if output.status.success() {
-        // User namespaces are allowed and /dev/net/tun is open to all: then there is nothing to explain.
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata("/dev/net/tun").unwrap().permissions().mode();
-        assert_eq!(mode & 0o006, 0o006, "it cannot have worked");
+fn a_user_namespace_and_an_open_device_are_enough_and_leave_nothing() {
+    let test = "a_user_namespace_and_an_open_device_are_enough_and_leave_nothing";
+    let device = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200";
+    let try_it = format!("unshare -m sh -c '{device} && {NOBODY} unshare -Un true'");
+    if skipped(test, "root to begin with, util-linux and unprivileged user namespaces", &try_it) {
         return;
     }
-    assert!(said.contains("--on stack"), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("hint: "), "{said}");
-    assert!(["/dev/net/tun", "unshare"].iter().any(|cause| said.contains(cause)), "{said}");
+    let agent = PublicAgent::new("userns");
+    let mark = format!("{}-userns", std::process::id());
+    let script = format!("{device} && exec {NOBODY} {} hold", agent.path());
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]).env("WIRELAB_TEST_MARK", &mark).env_remove("WIRELAB_AGENT");
+    let driver =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    nothing_is_left_of(driver, &mark, "KILL");
+}
+
+#[test]
+fn without_permission_the_reason_and_the_way_out_are_told() {
+    let test = "without_permission_the_reason_and_the_way_out_are_told";
+    let try_it = format!("unshare -m sh -c 'mount -t tmpfs none /dev/net && {NOBODY} true'");
+    if skipped(test, "root to begin with and util-linux", &try_it) {
+        return;
+    }
+    let agent = PublicAgent::new("check");
+    for (device, cause, way_out) in [
+        ("true", "open /dev/net/tun: ENOENT", "modprobe tun"),
+        ("mknod -m 600 /dev/net/tun c 10 200", "open /dev/net/tun: EACCES", "mode 0600"),
+    ] {
+        let script =
+            format!("mount -t tmpfs none /dev/net && {device} && exec {NOBODY} {} check", agent.path());
+        let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(!output.status.success(), "{said}");
+        // Where user namespaces are closed to users, that is what comes first.
+        assert!(said.contains(cause) || said.contains("unshare("), "{said}");
+        assert!(said.contains(way_out) || said.contains("user namespaces"), "{said}");
+        assert!(said.contains("hint: ") && said.contains("--on stack"), "{said}");
+    }
 }
