@@ -2,8 +2,8 @@
 //!
 //! The kernel announces most changes of a neighbour entry, but not all: an entry becomes INCOMPLETE and
 //! DELAY in silence (Linux: net/core/neighbour.c `__neigh_event_send()`, which never calls
-//! `neigh_update_notify()`). So the table is also dumped: right after a packet of the host was seen, before the
-//! world can answer it, and every [`DUMP_INTERVAL`].
+//! `neigh_update_notify()`). So the table is also dumped: when a packet of the host was seen, before the
+//! world gets it, and every [`DUMP_INTERVAL`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,6 +22,9 @@ use crate::sys;
 
 /// How often the neighbour table is dumped when nothing else asks for it.
 pub(crate) const DUMP_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often at most it is dumped because of packets: a dump costs some 10 us, too much for each packet of a flow.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// One netlink message is at most this long (the kernel's dumps use up to 32 KiB).
 const BUFFER: usize = 64 * 1024;
@@ -49,6 +52,7 @@ pub(crate) struct Probe {
     /// The kernel's interface numbers and the world's, where they differ.
     renumbered: Vec<(u32, IfIndex)>,
     next_dump: Instant,
+    last_dump: Option<Instant>,
     seq: u32,
     buf: Vec<u8>,
 }
@@ -70,6 +74,7 @@ impl Probe {
             links: BTreeMap::new(),
             renumbered,
             next_dump: Instant::ZERO,
+            last_dump: None,
             seq: 0,
             buf: vec![0; BUFFER],
         }
@@ -93,6 +98,17 @@ impl Probe {
         whats.extend(self.dump_neigh()?);
         self.counters_before = self.read_counters()?;
         Ok(Beginning { whats, addrs })
+    }
+
+    /// Whether the table should be dumped now that the host sent this packet: always for one that speaks of
+    /// neighbours, else when the last dump is [`LOOK_INTERVAL`] old. If not, a dump follows soon.
+    pub(crate) fn wants_look(&mut self, now: Instant, packet: &[u8]) -> bool {
+        let wanted =
+            speaks_of_neighbours(packet) || self.last_dump.is_none_or(|at| now - at >= LOOK_INTERVAL);
+        if !wanted {
+            self.next_dump = self.next_dump.min(now + LOOK_INTERVAL);
+        }
+        wanted
     }
 
     /// When the table should be dumped although nothing happened.
@@ -121,6 +137,7 @@ impl Probe {
     /// Announcements first, then the whole neighbour table.
     pub(crate) fn look(&mut self, now: Instant) -> io::Result<Vec<What>> {
         self.next_dump = now + DUMP_INTERVAL;
+        self.last_dump = Some(now);
         let mut out = self.drain()?;
         out.extend(self.dump_neigh()?);
         Ok(out)
@@ -231,5 +248,14 @@ impl Probe {
     /// What was counted since [`Probe::start`], in `nstat`'s names.
     pub(crate) fn counters(&self) -> io::Result<Vec<(String, u64)>> {
         Ok(nstat::difference(&self.counters_before, &self.read_counters()?))
+    }
+}
+
+/// ARP, or neighbour discovery (ICMPv6 types 133 to 137) without extension headers, on Ethernet.
+fn speaks_of_neighbours(packet: &[u8]) -> bool {
+    match packet.get(12..14) {
+        Some([0x08, 0x06]) => true,
+        Some([0x86, 0xdd]) => packet.get(20) == Some(&58) && matches!(packet.get(54), Some(133..=137)),
+        _ => false,
     }
 }

@@ -35,6 +35,11 @@ fn ping_works_between_two_kernels_and_arp_is_recorded() {
     let arp = |what: &What| matches!(what, What::Tx { frame, .. } if frame.head()[12..14] == [8, 6]);
     assert!(journal.records.iter().any(|r| r.node == one && arp(&r.what)), "the request");
     assert!(journal.records.iter().any(|r| r.node == two && arp(&r.what)), "the reply");
+    let first = |wanted: &dyn Fn(&What) -> bool| {
+        journal.records.iter().position(|r| r.node == one && wanted(&r.what)).unwrap()
+    };
+    let incomplete = |what: &What| matches!(what, What::Neigh { to: Some(NudState::Incomplete), .. });
+    assert!(first(&incomplete) < first(&arp), "the state that led to the packet stands before it");
     let states = neigh_states(&journal.records, one);
     assert_eq!(
         states[..2],
@@ -97,4 +102,39 @@ fn a_state_that_the_kernel_does_not_announce_is_seen_too() {
     assert_eq!(states[..2], [(None, Some(Stale)), (Some(Stale), Some(Delay))], "{states:?}");
     // Linux: neigh_delete() makes the entry FAILED before it goes.
     assert!(matches!(states.last(), Some((Some(Delay | Failed), None))), "{states:?}");
+}
+
+#[test]
+fn sysctls_are_set_per_host_and_refused_with_the_reason() {
+    if !permitted("sysctls_are_set_per_host_and_refused_with_the_reason") {
+        return;
+    }
+    let host_with = |name: &str, value: &str| {
+        let mut world = sim::World::new(sim::WorldConfig::default());
+        let mut host = common::linux_host(&mut world, 1, Medium::Ethernet, Vec::new());
+        host.sysctls.push((name.to_owned(), value.to_owned()));
+        let node = host.node;
+        (linux::LiveWorld::new(world, vec![host]), node)
+    };
+    for (name, value, complaint) in [
+        ("kernel.hostname", "x", "kernel.hostname is not per namespace"),
+        ("net.core.netdev_max_backlog", "10", "net.core.netdev_max_backlog is not per namespace"),
+        ("net.ipv4.no_such", "1", "this kernel has no sysctl net.ipv4.no_such"),
+        (
+            "net.ipv4.tcp_syn_retries",
+            "1000",
+            "the kernel does not take \"1000\" for net.ipv4.tcp_syn_retries",
+        ),
+    ] {
+        let error = host_with(name, value).0.err().expect(complaint).to_string();
+        assert!(error.contains(complaint) && error.starts_with("h1: "), "{error}");
+    }
+    for (name, value) in [("net.ipv4.tcp_syn_retries", "2"), ("net.ipv4.neigh.eth0.retrans_time_ms", "400")] {
+        let (live, node) = host_with(name, value);
+        let mut live = live.unwrap();
+        let file = format!("/proc/sys/{}", name.replace('.', "/"));
+        assert_eq!(run(&mut live, node, &format!("cat {file}")).trim(), value);
+        let machine = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_ne!(machine.trim(), value, "the machine's own is as it was");
+    }
 }

@@ -128,9 +128,14 @@ pub struct LiveWorld {
     epoch_ns: Option<u64>,
     /// Packets and events so far.
     events: u64,
+    /// How many there were when last looked at, and when that number was new.
+    seen: (u64, Instant),
     /// Room for one packet.
     buf: Vec<u8>,
 }
+
+/// Their descriptors travel in one message with a few others (`SCM_MAX_FD` is 253).
+const MAX_INTERFACES: usize = 240;
 
 /// How long a run goes on after its last program when the limit does not say.
 const DEFAULT_SETTLE: Duration = Duration::from_secs(1);
@@ -145,6 +150,13 @@ impl LiveWorld {
         let release = sys::uname_release();
         let mut agents = Vec::with_capacity(hosts.len());
         for host in &hosts {
+            if host.ifaces.len() > MAX_INTERFACES {
+                return Err(LinuxError::Setup {
+                    host: world.external_info(host.node).name.clone(),
+                    what: format!("{} interfaces; at most {MAX_INTERFACES} are possible", host.ifaces.len()),
+                    hint: None,
+                });
+            }
             let info = world.external_info(host.node);
             info.kind = NodeKind::Linux(release.clone());
             info.programs = host.programs.iter().map(|p| p.name.clone()).collect();
@@ -162,7 +174,14 @@ impl LiveWorld {
             let work: Vec<_> = made.iter_mut().map(|host| scope.spawn(|| host.run_setup())).collect();
             work.into_iter().map(|w| w.join().expect("setup does not panic")).collect::<Result<Vec<()>, _>>()
         })?;
-        Ok(LiveWorld { world, hosts: made, epoch_ns: None, events: 0, buf: Vec::new() })
+        Ok(LiveWorld {
+            world,
+            hosts: made,
+            epoch_ns: None,
+            events: 0,
+            seen: (0, Instant::ZERO),
+            buf: Vec::new(),
+        })
     }
 
     /// The world.
@@ -177,8 +196,8 @@ impl LiveWorld {
 
     /// Runs to a limit and takes everything down.
     ///
-    /// A program that waits for ever never lets a real kernel become quiet, so without
-    /// [`RunLimit::settle`] the run ends one second after the last program, or at [`RunLimit::until`].
+    /// Nobody knows whether a real kernel will do something: without [`RunLimit::settle`] the run ends one second
+    /// after the last program, at [`RunLimit::until`], or after 130 s in which nothing happened.
     ///
     /// # Errors
     /// When an agent dies or a system call of the driver fails.

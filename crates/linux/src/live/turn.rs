@@ -1,8 +1,8 @@
 //! The loop: packets between namespaces and world, programs, probes; one `ppoll` for all of it.
 //!
-//! Order within one turn: packets that hosts sent enter the world first, then their neighbour tables are looked
-//! at, and only then packets are delivered and programs go on. So a state such as INCOMPLETE is seen before the
-//! answer that ends it can arrive.
+//! Order within one turn: when a host has sent a packet, its neighbour table is looked at, because what happened
+//! there led to the packet; then the packet enters the world; only then packets are delivered and programs go
+//! on. So a state such as INCOMPLETE is seen before the answer that ends it can arrive.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -25,6 +25,10 @@ const MAX_READS: usize = 64;
 
 /// The longest packet: an IP packet of 65,535 bytes behind an Ethernet header with two VLAN tags.
 const MAX_FRAME: usize = 65_535 + 22;
+
+/// When nothing happens for so long, a call that waits will wait for ever: longer than `TCP_RTO_MAX` (120 s),
+/// the longest that a kernel stays silent with something to say, keepalive aside.
+const QUIET_TIME: Duration = Duration::from_secs(130);
 
 impl LiveWorld {
     /// World time: `CLOCK_MONOTONIC` since the start.
@@ -78,12 +82,23 @@ impl LiveWorld {
                 RunEnd::TimeLimit
             } else if self.events >= limit.max_events {
                 RunEnd::EventLimit
+            } else if self.is_quiet(now) {
+                RunEnd::Quiet
             } else {
                 self.wait(last_program.map_or(limit.until, |end| end.min(limit.until)))?;
                 continue;
             };
             return Ok(end);
         }
+    }
+
+    /// Nothing has happened for [`QUIET_TIME`], and nothing that we know of will.
+    fn is_quiet(&mut self, now: Instant) -> bool {
+        if self.events != self.seen.0 {
+            self.seen = (self.events, now);
+        }
+        let sleeps = |host: &super::Host| host.programs.iter().any(|program| program.wake().is_some());
+        now - self.seen.1 >= QUIET_TIME && self.world.next_event().is_none() && !self.hosts.iter().any(sleeps)
     }
 
     /// Runs until one program has ended.
@@ -128,12 +143,11 @@ impl LiveWorld {
         self.world.advance_to(now);
     }
 
-    /// What the kernels sent enters the world.
+    /// What the kernels sent enters the world, and before it what became of the neighbours it was sent to.
     fn read_packets(&mut self) -> Result<(), LinuxError> {
         let mut buf = std::mem::take(&mut self.buf);
         buf.resize(MAX_FRAME, 0);
         for at in 0..self.hosts.len() {
-            let mut sent = false;
             for tap in 0..self.hosts[at].taps.len() {
                 for _ in 0..MAX_READS {
                     let Tap { ifindex, fd } = self.tap(at, tap);
@@ -149,12 +163,11 @@ impl LiveWorld {
                     };
                     self.advance();
                     self.events += 1;
-                    sent = true;
+                    let now = self.world.now();
+                    let look = self.hosts[at].probe.wants_look(now, &buf[..len]);
+                    self.probe(at, look)?;
                     self.world.inject(self.hosts[at].node, ifindex, Frame::from_slice(&buf[..len]));
                 }
-            }
-            if sent {
-                self.probe(at, true)?;
             }
         }
         self.buf = buf;
@@ -168,15 +181,16 @@ impl LiveWorld {
 
     /// What changed in the namespaces.
     fn look_around(&mut self) -> Result<(), LinuxError> {
+        self.advance();
         for at in 0..self.hosts.len() {
-            let due = self.hosts[at].probe.next_dump() <= self.now();
+            let due = self.hosts[at].probe.next_dump() <= self.world.now();
             self.probe(at, due)?;
         }
         Ok(())
     }
 
     fn probe(&mut self, at: usize, dump: bool) -> Result<(), LinuxError> {
-        let now = self.now();
+        let now = self.world.now();
         let host = &mut self.hosts[at];
         let whats = if dump { host.probe.look(now) } else { host.probe.drain() };
         for what in whats.map_err(host.io("netlink"))? {
