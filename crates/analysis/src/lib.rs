@@ -7,9 +7,11 @@
 mod align;
 #[cfg(test)]
 mod build;
+pub mod capture;
 pub mod compare;
 pub mod diff;
 pub mod explain;
+pub mod export;
 mod findings;
 pub mod ladder;
 pub mod meaning;
@@ -17,7 +19,9 @@ pub mod normal;
 pub mod traffic;
 pub mod view;
 
+pub use capture::from_capture;
 pub use compare::{Comparison, Tolerance, compare};
 pub use diff::{Diff, diff};
 pub use explain::{Explanation, explain};
+pub use export::pcapng;
 pub use meaning::meaning;

@@ -116,6 +116,7 @@ impl Traffic {
                     }
                 }
                 What::Altered { id, how, .. } => {
+                    traffic.duplicated(record, *id, how);
                     if let Some(t) = traffic.by_id_mut(*id) {
                         t.altered.push((record, how.clone()));
                     }
@@ -134,7 +135,35 @@ impl Traffic {
             number += 1;
             t.number = number;
         }
+        traffic.name_duplicates();
         traffic
+    }
+
+    /// The world made a copy on the wire, which nobody sent: it is a transmission of the same sender.
+    fn duplicated(&mut self, record: usize, id: FrameId, how: &str) {
+        let (Some(copy), Some(&original)) = (duplicate_of(how), self.by_id.get(&id)) else { return };
+        let mut t = self.all[original].clone();
+        t.id = copy;
+        t.record = record;
+        t.arrivals.clear();
+        t.losses.clear();
+        t.drops.clear();
+        t.altered.clear();
+        self.by_id.insert(copy, self.all.len());
+        self.all.push(t);
+    }
+
+    /// The journal names copies by transmission, readers want `#3`.
+    fn name_duplicates(&mut self) {
+        for i in 0..self.all.len() {
+            for a in 0..self.all[i].altered.len() {
+                let copy = duplicate_of(&self.all[i].altered[a].1).and_then(|id| self.by_id.get(&id));
+                if let Some(&copy) = copy {
+                    let number = self.all[copy].number;
+                    self.all[i].altered[a].1 = format!("duplicated as #{number}");
+                }
+            }
+        }
     }
 
     fn sent(&mut self, journal: &Journal, record: usize, ifindex: IfIndex, id: FrameId, frame: &Frame) {
@@ -224,6 +253,11 @@ pub fn medium_of(journal: &Journal, node: NodeId, ifindex: IfIndex) -> Medium {
     let iface =
         journal.nodes.get(node.0 as usize).and_then(|n| n.ifaces.iter().find(|i| i.ifindex == ifindex));
     iface.map_or(Medium::Ethernet, |i| i.medium)
+}
+
+/// The transmission that `duplicated as #9` names.
+fn duplicate_of(how: &str) -> Option<FrameId> {
+    how.strip_prefix("duplicated as #")?.parse().ok().map(FrameId)
 }
 
 /// The frame without its first VLAN tag, which switches add and remove.

@@ -1,7 +1,26 @@
 //! The findings: one file per behaviour that a newcomer would ask about. Each reads the journal and its
 //! packets and says only what it can point at.
 
+mod ageing;
+mod dad;
+mod faults;
+mod fragments;
+mod gratuitous;
+mod groups;
+mod hop;
+mod icmp_errors;
+mod nat;
+mod no_answer;
+mod pmtu;
+mod proxy;
+mod ratelimit;
+mod redirect;
+mod refused;
 mod resolution;
+mod spoof;
+mod static_entry;
+mod tunnel;
+mod udp;
 
 use std::net::IpAddr;
 
@@ -17,7 +36,28 @@ use crate::traffic::{Traffic, Transmission, node_name};
 pub(crate) type Finding = fn(&Case<'_>, &mut Findings);
 
 /// All findings. Sentences are sorted by time afterwards, so that the order here does not matter.
-pub(crate) const ALL: &[Finding] = &[resolution::find];
+pub(crate) const ALL: &[Finding] = &[
+    faults::find,
+    resolution::find,
+    no_answer::find,
+    ageing::find,
+    static_entry::find,
+    gratuitous::find,
+    proxy::find,
+    spoof::find,
+    dad::find,
+    hop::find,
+    icmp_errors::find,
+    ratelimit::find,
+    pmtu::find,
+    fragments::find,
+    redirect::find,
+    nat::find,
+    tunnel::find,
+    groups::find,
+    udp::find,
+    refused::find,
+];
 
 /// A journal made ready for questions.
 pub(crate) struct Case<'a> {

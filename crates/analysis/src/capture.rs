@@ -1,0 +1,286 @@
+//! A capture as a journal, so that the same ladder and explanation serve real traffic.
+//!
+//! In a capture of our own, interfaces are named `host:interface` and every packet carries its
+//! transmission in a comment: the hosts come back as they were. In any other capture a node is an address:
+//! the IP address where there is one, else the MAC address; what is sent to a group has the group as its
+//! receiver. The same packet seen on two interfaces is then two packets: nothing tells them apart from a
+//! packet sent twice.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use stack::record::{FrameId, IfaceInfo, Journal, NodeId, NodeInfo, NodeKind, Record, What};
+use wire::arp::Operation;
+use wire::capture::{Capture, CapturedPacket};
+use wire::pcapng::Direction;
+use wire::{Frame, Instant, MacAddr, Medium, ndp};
+
+use crate::export::APPLICATION;
+use crate::view::View;
+
+/// Most packets that are read into a journal.
+pub const MAX_PACKETS: usize = 200_000;
+
+/// Turns a capture into a journal. What was left out is said in notes at its end.
+pub fn from_capture(capture: &Capture<'_>) -> Journal {
+    let mut journal = Journal::default();
+    let packets = &capture.packets[..capture.packets.len().min(MAX_PACKETS)];
+    let ours = capture.application == APPLICATION && packets.iter().all(|p| own_frame_id(p).is_some());
+    let start = if ours { Instant::ZERO } else { packets.iter().map(|p| p.at).min().unwrap_or_default() };
+    let mut unreadable = 0;
+    if ours {
+        own(capture, packets, &mut journal);
+    } else {
+        let mut nodes = Nodes::default();
+        for (i, p) in packets.iter().enumerate() {
+            match p.link_type.strip(p.bytes) {
+                Some((medium, bytes)) => {
+                    let at = Instant::ZERO + p.at.saturating_since(start);
+                    foreign(&mut journal, &mut nodes, i, p.interface, at, medium, bytes);
+                }
+                None => unreadable += 1,
+            }
+        }
+        journal.records.sort_by_key(|r| r.at);
+    }
+    journal.end = journal.records.iter().map(|r| r.at).max().unwrap_or_default();
+    if capture.packets.len() > MAX_PACKETS {
+        note(
+            &mut journal,
+            format!("only the first {MAX_PACKETS} of {} packets are shown", capture.packets.len()),
+        );
+    }
+    if unreadable > 0 {
+        note(&mut journal, format!("{unreadable} packets of link types that are not read were left out"));
+    }
+    if let Some(problem) = &capture.problem {
+        note(&mut journal, format!("the capture ends early: {problem}"));
+    }
+    journal
+}
+
+fn note(journal: &mut Journal, text: String) {
+    if journal.nodes.is_empty() {
+        journal.nodes.push(NodeInfo { name: "capture".into(), kind: NodeKind::Seen, ..NodeInfo::default() });
+    }
+    journal.records.push(Record { at: journal.end, node: NodeId(0), what: What::Note { text } });
+}
+
+/// The transmission that a comment of ours names: `#3 (frame 17)`.
+fn own_frame_id(p: &CapturedPacket<'_>) -> Option<FrameId> {
+    let comment = p.comments.first()?.strip_prefix('#')?;
+    let (_, id) = comment.strip_suffix(')')?.split_once(" (frame ")?;
+    id.parse().ok().map(FrameId)
+}
+
+fn own(capture: &Capture<'_>, packets: &[CapturedPacket<'_>], journal: &mut Journal) {
+    let mut at_of: Vec<(NodeId, u32)> = Vec::new();
+    for interface in &capture.interfaces {
+        let (host, name) = interface.name.split_once(':').unwrap_or((&interface.name, ""));
+        let node = match journal.nodes.iter().position(|n| n.name == host) {
+            Some(node) => node,
+            None => {
+                let kind = if interface.description == "switch" { NodeKind::Switch } else { NodeKind::Seen };
+                journal.nodes.push(NodeInfo { name: host.into(), kind, ..NodeInfo::default() });
+                journal.nodes.len() - 1
+            }
+        };
+        let ifaces = &mut journal.nodes[node].ifaces;
+        let ifindex = u32::try_from(ifaces.len() + 1).unwrap_or(u32::MAX);
+        let medium = interface.link_type.strip(&[0x45; 64]).map_or(Medium::Ethernet, |(m, _)| m);
+        let info = IfaceInfo { ifindex, name: name.into(), medium, mac: MacAddr::ZERO, addrs: Vec::new() };
+        ifaces.push(info);
+        at_of.push((NodeId(u32::try_from(node).unwrap_or(u32::MAX)), ifindex));
+    }
+    for p in packets {
+        let (Some(id), Some((_, bytes)), Some(&(node, ifindex))) =
+            (own_frame_id(p), p.link_type.strip(p.bytes), at_of.get(p.interface))
+        else {
+            continue;
+        };
+        let frame = Frame::from_slice(bytes);
+        let inbound = p.direction == Direction::Inbound;
+        if !inbound {
+            learn_addresses(&mut journal.nodes[node.0 as usize], ifindex, bytes);
+        }
+        let what = if inbound { What::Rx { ifindex, id, frame } } else { What::Tx { ifindex, id, frame } };
+        journal.records.push(Record { at: p.at, node, what });
+        let fates = p.comments.iter().skip(1).filter(|c| !inbound && is_fate(c));
+        for how in fates {
+            let what = What::Altered { id, how: how.to_string(), fault: None };
+            journal.records.push(Record { at: p.at, node, what });
+        }
+    }
+}
+
+/// Comments that say what became of a packet, apart from the explanation's sentences.
+fn is_fate(comment: &str) -> bool {
+    ["dropped by fault", "lost: ", "delayed", "corrupted", "duplicated", "held", "reordered"]
+        .iter()
+        .any(|w| comment.starts_with(w))
+}
+
+/// What a host says of itself: the sender addresses of its ARP packets.
+fn learn_addresses(node: &mut NodeInfo, ifindex: u32, bytes: &[u8]) {
+    let Some(iface) = node.ifaces.iter_mut().find(|i| i.ifindex == ifindex) else { return };
+    let view = View::of_bytes(iface.medium, bytes.to_vec());
+    if let Some((src, _)) = view.macs().filter(|_| iface.mac == MacAddr::ZERO) {
+        iface.mac = src;
+    }
+    let own = view.arp().filter(|a| !a.sender_ip.is_unspecified() && a.sender_mac == iface.mac);
+    if let Some(a) = own.filter(|_| iface.addrs.is_empty()) {
+        iface.addrs.push((a.sender_ip.into(), 32));
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Address {
+    Ip(IpAddr),
+    Mac(MacAddr),
+}
+
+#[derive(Default)]
+struct Nodes {
+    by_address: BTreeMap<Address, NodeId>,
+}
+
+impl Nodes {
+    fn of(&mut self, journal: &mut Journal, address: Address, ifindex: u32, medium: Medium) -> NodeId {
+        let node = *self.by_address.entry(address).or_insert_with(|| {
+            let name = match address {
+                Address::Ip(a) => a.to_string(),
+                Address::Mac(m) if m.is_broadcast() => "broadcast".to_string(),
+                Address::Mac(m) => m.to_string(),
+            };
+            journal.nodes.push(NodeInfo { name, kind: NodeKind::Seen, ..NodeInfo::default() });
+            NodeId(u32::try_from(journal.nodes.len() - 1).expect("bounded by MAX_PACKETS"))
+        });
+        let ifaces = &mut journal.nodes[node.0 as usize].ifaces;
+        if ifaces.iter().all(|i| i.ifindex != ifindex) {
+            let addrs = match address {
+                Address::Ip(a) => vec![(a, if a.is_ipv4() { 32 } else { 128 })],
+                Address::Mac(_) => Vec::new(),
+            };
+            ifaces.push(IfaceInfo { ifindex, name: String::new(), medium, mac: MacAddr::ZERO, addrs });
+        }
+        node
+    }
+}
+
+fn foreign(
+    journal: &mut Journal,
+    nodes: &mut Nodes,
+    number: usize,
+    interface: usize,
+    at: Instant,
+    medium: Medium,
+    bytes: &[u8],
+) {
+    let view = View::of_bytes(medium, bytes.to_vec());
+    let Some((src, dst)) = ends(&view) else { return };
+    let ifindex = u32::try_from(interface + 1).unwrap_or(u32::MAX);
+    let from = nodes.of(journal, src, ifindex, medium);
+    let to = nodes.of(journal, dst, ifindex, medium);
+    // An ARP packet or advertisement tells whose MAC address it is; anything else may come from a router.
+    let told = view.arp().map(|a| (IpAddr::from(a.sender_ip), a.sender_mac));
+    if let Some((_, mac)) = told.filter(|(ip, _)| src == Address::Ip(*ip)) {
+        let ifaces = &mut journal.nodes[from.0 as usize].ifaces;
+        for iface in ifaces.iter_mut().filter(|i| i.ifindex == ifindex && i.mac == MacAddr::ZERO) {
+            iface.mac = mac;
+        }
+    }
+    let id = FrameId(number as u64);
+    let frame = Frame::from_slice(bytes);
+    journal.records.push(Record { at, node: from, what: What::Tx { ifindex, id, frame: frame.clone() } });
+    if to != from {
+        journal.records.push(Record { at, node: to, what: What::Rx { ifindex, id, frame } });
+    }
+}
+
+/// Between whom a packet runs.
+fn ends(view: &View) -> Option<(Address, Address)> {
+    let macs = view.macs();
+    if let Some(a) = view.arp() {
+        let sender = match (a.sender_ip.is_unspecified(), macs) {
+            (true, Some((src, _))) => Address::Mac(src),
+            _ => Address::Ip(a.sender_ip.into()),
+        };
+        let announced = a.is_gratuitous() || a.is_probe();
+        let target = match (announced, a.operation, macs) {
+            (true, Operation::REQUEST, Some((_, dst))) => Address::Mac(dst),
+            _ => Address::Ip(a.target_ip.into()),
+        };
+        return Some((sender, target));
+    }
+    if let Some(ip) = view.ip() {
+        let src = match (ip.src.is_unspecified(), macs) {
+            (true, Some((src, _))) => Address::Mac(src),
+            _ => Address::Ip(ip.src),
+        };
+        let dst = match view.ndp() {
+            // The question goes to a group that stands for the one who is asked.
+            Some(ndp::Message::NeighborSolicit { target }) if !ip.src.is_unspecified() => {
+                Address::Ip((*target).into())
+            }
+            _ => Address::Ip(ip.dst),
+        };
+        return Some((src, dst));
+    }
+    let (src, dst) = macs?;
+    Some((Address::Mac(src), Address::Mac(dst)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::*;
+    use crate::ladder::{Ladder, Options, WIDTH};
+    use wire::capture::LinkType;
+    use wire::pcapng::{PacketInfo, SectionInfo, Writer};
+
+    fn packets(ladder: &str) -> Vec<&str> {
+        ladder.lines().filter(|l| l.contains(" #")).collect()
+    }
+
+    #[test]
+    fn our_own_capture_gives_the_same_arrows_back() {
+        let journal = arp_resolution();
+        let bytes = crate::export::pcapng(&journal, Vec::new()).expect("a Vec takes everything");
+        let again = from_capture(&wire::capture::read(&bytes).expect("readable"));
+        assert_eq!(again.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["client", "server"]);
+        let (a, b) = (crate::traffic::Traffic::of(&journal), crate::traffic::Traffic::of(&again));
+        assert_eq!(a.all.len(), b.all.len());
+        for (x, y) in a.all.iter().zip(&b.all) {
+            assert_eq!((x.number, x.from, x.at, &x.view), (y.number, y.from, y.at, &y.view));
+            assert_eq!(x.arrivals.len(), y.arrivals.len());
+        }
+    }
+
+    #[test]
+    fn a_foreign_capture_has_a_column_per_address_and_starts_at_zero() {
+        let mut writer = Writer::new(Vec::new(), &SectionInfo::default()).expect("a Vec takes everything");
+        let eth0 = writer.interface("eth0", "", LinkType::ETHERNET).expect("a Vec takes everything");
+        let (c, s) = ("192.0.2.1", "192.0.2.2");
+        let frames = [
+            arp_request(mac(1), c, s),
+            arp_reply(mac(2), mac(1), s, c),
+            udp4((1, 2), (c, s), (40000, 9), b"hello"),
+        ];
+        for (i, frame) in frames.iter().enumerate() {
+            let at = Instant::from_secs(1_700_000_000) + core::time::Duration::from_millis(10 * i as u64);
+            let info = PacketInfo { interface: eth0, at, ..PacketInfo::default() };
+            writer.frame(&info, frame).expect("a Vec takes everything");
+        }
+        let bytes = writer.finish().expect("a Vec takes everything");
+        let journal = from_capture(&wire::capture::read(&bytes).expect("readable"));
+        let text = Ladder::new(&journal, &Options::default()).render(WIDTH, false, false);
+        let arrows = packets(&text);
+        assert_eq!(arrows.len(), 3, "{text}");
+        assert!(
+            arrows[0].contains("0.000 s") && arrows[0].contains("ARP who-has 192.0.2.2 tell 192.0.2.1 --"),
+            "{text}"
+        );
+        assert!(arrows[1].contains("<-- ARP 192.0.2.2 is-at 02:00:00:00:00:02"), "{text}");
+        assert!(arrows[2].contains("0.020 s") && arrows[2].contains("UDP 40000 > 9 len 5"), "{text}");
+    }
+}

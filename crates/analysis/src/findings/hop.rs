@@ -1,0 +1,65 @@
+//! A router's hop: the same IP packet on the next link, with other MAC addresses and a TTL one smaller (RFC
+//! 1812 §5.2; Linux: ip_forward.c).
+
+use super::{Case, Findings};
+use crate::explain::Ref;
+use crate::traffic::Transmission;
+use crate::view::Ip;
+
+/// A packet and the one that a router made of it.
+pub(super) struct Hop<'a> {
+    pub(super) before: &'a Transmission,
+    pub(super) after: &'a Transmission,
+}
+
+/// All packets that were forwarded.
+pub(super) fn hops<'a>(case: &Case<'a>) -> Vec<Hop<'a>> {
+    let mut hops = Vec::new();
+    let all: Vec<&Transmission> = case.packets().filter(|t| t.view.ip().is_some()).collect();
+    for (i, after) in all.iter().enumerate() {
+        let before = all[..i].iter().rev().take(WINDOW).find(|b| {
+            b.from != after.from
+                && b.arrivals.iter().any(|a| a.node == after.from && a.at <= after.at)
+                && same(b, after)
+        });
+        if let Some(before) = before {
+            hops.push(Hop { before, after });
+        }
+    }
+    hops
+}
+
+/// How many packets back a forwarded one is looked for.
+const WINDOW: usize = 512;
+
+fn same(a: &Transmission, b: &Transmission) -> bool {
+    let (Some(x), Some(y)) = (a.view.ip(), b.view.ip()) else { return false };
+    let rest = |ip: &Ip| (ip.src, ip.dst, ip.protocol, ip.id, ip.frag_offset, ip.total_len);
+    rest(x) == rest(y) && x.ttl == y.ttl.wrapping_add(1) && a.view.payload() == b.view.payload()
+}
+
+pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
+    let hops = hops(case);
+    let mut told: Vec<(stack::record::NodeId, std::net::IpAddr)> = Vec::new();
+    for hop in &hops {
+        let (Some(ip), Some(was)) = (hop.after.view.ip(), hop.before.view.ip()) else { continue };
+        // One sentence per router and direction: the others are the same again.
+        if told.contains(&(hop.after.from, ip.dst)) {
+            continue;
+        }
+        told.push((hop.after.from, ip.dst));
+        let word = if ip.dst.is_ipv4() { "TTL" } else { "hop limit" };
+        let macs = match (hop.before.view.macs(), hop.after.view.macs()) {
+            (Some(a), Some(b)) if a != b => ", new MAC addresses",
+            _ => "",
+        };
+        let text = format!(
+            "{} forwarded the packet to {}: the same IP addresses{macs}, {word} {} to {}",
+            case.name(hop.after.from),
+            ip.dst,
+            was.ttl,
+            ip.ttl
+        );
+        out.say("hop", text, [Ref::Packet(hop.before.number), Ref::Packet(hop.after.number)]);
+    }
+}

@@ -1,0 +1,153 @@
+//! ICMP errors: who sent them, about which packet, and what they mean (RFC 792, RFC 1122 §3.2.2; TRUTH
+//! 11e). Time exceeded in a row of growing TTLs is a traceroute.
+
+use std::net::IpAddr;
+
+use wire::icmpv4::{self, code};
+use wire::icmpv6;
+
+use super::{Case, Findings};
+use crate::explain::Ref;
+use crate::traffic::Transmission;
+
+/// An ICMP error and the packet it is about.
+pub(super) struct Error<'a> {
+    pub(super) t: &'a Transmission,
+    /// The packet it quotes, when it was seen: the last such before it that reached the complainer.
+    pub(super) about: Option<&'a Transmission>,
+}
+
+/// All ICMP errors as their authors sent them: not the forwarded copies.
+pub(super) fn errors<'a>(case: &Case<'a>) -> Vec<Error<'a>> {
+    let mut all = Vec::new();
+    for t in case.packets().filter(|t| t.view.is_icmp_error()) {
+        let source = t.view.inner_ip().map(|ip| ip.src);
+        let own = source.and_then(|s| case.owner_of_ip(s)).is_none_or(|owner| owner == t.from);
+        if own {
+            all.push(Error { t, about: cause(case, t) });
+        }
+    }
+    all
+}
+
+fn cause<'a>(case: &Case<'a>, error: &Transmission) -> Option<&'a Transmission> {
+    let quoted = error.view.quoted()?;
+    let before: Vec<&Transmission> = case.packets().take_while(|t| t.number < error.number).collect();
+    before.into_iter().rev().find(|t| {
+        let Some(ip) = t.view.inner_ip() else { return false };
+        let ends = ip.src == quoted.ip.src() && ip.dst == quoted.ip.dst() && ip.protocol == quoted.protocol;
+        let ports = match (quoted.ports, t.view.udp(), t.view.tcp()) {
+            (Some(p), Some(h), _) => p == (h.src_port, h.dst_port),
+            (Some(p), _, Some(h)) => p == (h.src_port, h.dst_port),
+            _ => true,
+        };
+        let arrived = t.arrivals.iter().any(|a| a.node == error.from) || t.from == error.from;
+        // With an echo, the sequence number tells which one.
+        let head = &t.view.bytes[t.view.payload.start.saturating_sub(8)..t.view.payload.start];
+        let same_echo = quoted.ports.is_some()
+            || quoted.upper.len() < 8
+            || head.len() < 8
+            || head[4..8] == quoted.upper[4..8];
+        ends && ports && arrived && same_echo
+    })
+}
+
+pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
+    let errors = errors(case);
+    traceroute(case, &errors, out);
+    for e in &errors {
+        let Some(text) = sentence(case, e) else { continue };
+        let refs = [Some(Ref::Packet(e.t.number)), e.about.map(|t| Ref::Packet(t.number))];
+        out.say("icmp-error", text, refs.into_iter().flatten());
+    }
+}
+
+fn sentence(case: &Case<'_>, e: &Error<'_>) -> Option<String> {
+    let who = case.name(e.t.from);
+    let quoted = e.t.view.quoted()?;
+    let dst = quoted.ip.dst();
+    let port = quoted.ports.map_or(0, |p| p.1);
+    let why = match (e.t.view.icmp(), e.t.view.icmpv6()) {
+        (Some(icmpv4::Message::DestinationUnreachable { code, .. }), _) => match *code {
+            code::ICMP_NET_UNREACH => format!("{who} has no route to {dst} (net unreachable)"),
+            code::ICMP_HOST_UNREACH => {
+                format!("{who} has a route to {dst} but could not reach it (host unreachable)")
+            }
+            code::ICMP_PROT_UNREACH => {
+                format!("{who} has nothing for IP protocol {} (protocol unreachable)", quoted.protocol.0)
+            }
+            code::ICMP_PORT_UNREACH => {
+                format!("nothing is bound to port {port} at {who}, which says so (port unreachable)")
+            }
+            code::ICMP_NET_ANO | code::ICMP_HOST_ANO | code::ICMP_PKT_FILTERED => {
+                format!("{who} may not forward to {dst} and says so (administratively prohibited)")
+            }
+            // Path MTU and redirects have findings of their own.
+            _ => return None,
+        },
+        (Some(icmpv4::Message::TimeExceeded { code: code::ICMP_EXC_TTL }), _)
+        | (_, Some(icmpv6::Message::TimeExceeded { code: icmpv6::code::ICMPV6_EXC_HOPLIMIT })) => {
+            let ttl =
+                e.about.and_then(|t| t.view.inner_ip()).map_or(String::new(), |ip| format!(" {}", ip.ttl));
+            format!(
+                "the packet to {dst} reached {who} with TTL{ttl}, too few for another hop (time exceeded)"
+            )
+        }
+        (_, Some(icmpv6::Message::DestinationUnreachable { code })) => match *code {
+            icmpv6::code::ICMPV6_NOROUTE => format!("{who} has no route to {dst}"),
+            icmpv6::code::ICMPV6_ADDR_UNREACH => format!("{who} could not reach {dst} (address unreachable)"),
+            icmpv6::code::ICMPV6_PORT_UNREACH => {
+                format!("nothing is bound to port {port} at {who}, which says so (port unreachable)")
+            }
+            icmpv6::code::ICMPV6_ADM_PROHIBITED => {
+                format!("{who} may not forward to {dst} and says so (administratively prohibited)")
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(why)
+}
+
+/// Two or more answers of different hosts to packets of growing TTL to one destination.
+fn traceroute(case: &Case<'_>, errors: &[Error<'_>], out: &mut Findings) {
+    let mut path: Vec<(u8, IpAddr, u32, u32)> = Vec::new();
+    let mut target = None;
+    for e in errors {
+        let exceeded = matches!(e.t.view.icmp(), Some(icmpv4::Message::TimeExceeded { code: 0 }))
+            || matches!(e.t.view.icmpv6(), Some(icmpv6::Message::TimeExceeded { code: 0 }));
+        let (Some(about), true) = (e.about, exceeded) else { continue };
+        let origin = origin(case, about);
+        let (Some(ip), Some(from)) = (origin.view.inner_ip(), e.t.view.inner_ip()) else { continue };
+        if target.is_some_and(|t| t != ip.dst) {
+            continue;
+        }
+        target = Some(ip.dst);
+        if path.iter().all(|p| p.0 != ip.ttl) {
+            path.push((ip.ttl, from.src, origin.number, e.t.number));
+        }
+    }
+    path.sort_unstable_by_key(|p| p.0);
+    let (Some(target), true) = (target, path.len() >= 2) else { return };
+    let hops: Vec<String> = path.iter().map(|(ttl, hop, ..)| format!("{ttl} {hop}")).collect();
+    let text = format!(
+        "packets to {target} with growing TTL made each router on the way answer in turn: {}",
+        hops.join(", ")
+    );
+    out.say("traceroute", text, path.iter().flat_map(|p| [Ref::Packet(p.2), Ref::Packet(p.3)]));
+}
+
+/// The packet as its first sender sent it.
+fn origin<'a>(case: &Case<'a>, t: &'a Transmission) -> &'a Transmission {
+    let Some(ip) = t.view.inner_ip() else { return t };
+    let key = |o: &Transmission| {
+        o.view.inner_ip().map(|i| (i.src, i.dst, i.protocol, i.id)).zip(Some(o.view.payload().to_vec()))
+    };
+    let wanted = key(t);
+    let sender = case.owner_of_ip(ip.src);
+    case.packets()
+        .take_while(|o| o.number <= t.number)
+        .filter(|o| Some(o.from) == sender && key(o) == wanted)
+        .last()
+        .unwrap_or(t)
+}

@@ -1,0 +1,108 @@
+//! Nobody answers: `mcast_solicit` questions, one every `retrans_time_ms`, then the entry fails and what
+//! waited is dropped; only some senders hear of it (Linux: neighbour.c neigh_timer_handler,
+//! neigh_invalidate; TRUTH 11a).
+
+use stack::DropReason;
+use stack::neigh::NudState;
+use stack::record::What;
+
+use super::{Case, Findings, Question};
+use crate::explain::Ref;
+use crate::ladder::span;
+
+pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
+    let mut done = Vec::new();
+    for q in case.questions.iter().filter(|q| q.answer.is_none() && !q.unicast) {
+        if done.contains(&(q.node, q.addr)) {
+            continue;
+        }
+        done.push((q.node, q.addr));
+        let unanswered: Vec<&Question> = case
+            .questions
+            .iter()
+            .filter(|o| o.node == q.node && o.addr == q.addr && !o.unicast && o.answer.is_none())
+            .collect();
+        let failed = case
+            .entries
+            .iter()
+            .filter(|e| e.node == q.node && e.addr == q.addr)
+            .find_map(|e| e.steps.iter().find(|s| s.to == Some(NudState::Failed) && s.at >= q.at));
+        let Some(failed) = failed else { continue };
+        // Questions of the attempt that failed first.
+        let attempt: Vec<&&Question> = unanswered.iter().filter(|o| o.at <= failed.at).collect();
+        let waited = failed.at.saturating_since(q.at).as_nanos();
+        let waited = span(u64::try_from(waited).unwrap_or(u64::MAX) / 1_000_000 * 1_000_000);
+        let host = case.name(q.node);
+        let mut refs: Vec<Ref> = attempt.iter().map(|o| Ref::Packet(o.number)).collect();
+        refs.push(Ref::Record(failed.record));
+        let times = match attempt.len() {
+            1 => "once".to_string(),
+            n => format!("{n} times"),
+        };
+        out.say(
+            "no-answer",
+            format!(
+                "nobody answered for {}: {host} asked {times} and gave up after {waited} (FAILED)",
+                q.addr
+            ),
+            refs,
+        );
+        let family = if q.addr.is_ipv4() { "ipv4" } else { "ipv6" };
+        out.decides(host, &format!("net.{family}.neigh.default.mcast_solicit"));
+        out.decides(host, &format!("net.{family}.neigh.default.retrans_time_ms"));
+        consequences(case, q, failed.at, failed.record, out);
+    }
+}
+
+/// Who noticed: a call that returned EHOSTUNREACH, an ICMP error, or nobody.
+fn consequences(case: &Case<'_>, q: &Question, at: wire::Instant, record: usize, out: &mut Findings) {
+    let host = case.name(q.node);
+    let dropped: Vec<usize> = case
+        .journal
+        .records
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| r.node == q.node && r.at == at)
+        .filter(|(_, r)| matches!(r.what, What::Drop { reason: DropReason::NeighFailed, .. }))
+        .map(|(i, _)| i)
+        .collect();
+    if !dropped.is_empty() {
+        let packets = if dropped.len() == 1 { "packet that waited was" } else { "packets that waited were" };
+        out.say(
+            "no-answer-drops",
+            format!("the {} {packets} dropped (NEIGH_FAILED)", dropped.len()),
+            dropped.iter().map(|i| Ref::Record(*i)),
+        );
+    }
+    let results = case.results();
+    let told = results.iter().find(|r| r.node == q.node && r.at >= at && r.errno() == Some("EHOSTUNREACH"));
+    if let Some(r) = told {
+        out.say(
+            "no-answer-error",
+            format!("{host}'s {}() returned EHOSTUNREACH because of it", r.call_name()),
+            [Ref::Record(record), Ref::Record(r.record)],
+        );
+        return;
+    }
+    // The call that sent the datagram had returned long before.
+    let silent = results.iter().find(|r| {
+        r.node == q.node && r.at <= at && r.call_name().starts_with("send") && !r.result.starts_with('-')
+    });
+    let icmp = case.packets().any(|t| t.from == q.node && t.at == at && t.view.is_icmp_error());
+    if let (Some(r), false) = (silent, icmp) {
+        out.say(
+            "no-answer-silent",
+            format!(
+                "{host}'s {}() had returned {} before anybody could know, and nothing told the program later",
+                r.call_name(),
+                r.result
+            ),
+            [Ref::Record(r.record), Ref::Record(record)],
+        );
+        out.folklore(
+            "sending to a host that is down returns an error",
+            format!("{}() returned {}", r.call_name(), r.result),
+            [Ref::Record(r.record)],
+        );
+    }
+}
