@@ -95,7 +95,7 @@ fn tun_hint(errno: i32) -> String {
 fn sysctl_hint(setting: &str, errno: i32) -> String {
     let (name, value) =
         setting.split_once('=').unwrap_or((setting.trim_end_matches(": not per namespace"), ""));
-    let file = format!("/proc/sys/{}", name.replace('.', "/"));
+    let file = crate::agent::sysctl::path(name).unwrap_or_default();
     match errno {
         libc::EPERM if name == "net.ipv4.tcp_congestion_control" => format!(
             "a namespace may only use what the host allows: \
@@ -130,6 +130,11 @@ fn missing_tool(what: &str) -> String {
         "arping" => "iputils-arping",
         "traceroute" => "traceroute",
         "socat" => "socat",
+        "ra" => {
+            return "router advertisements are a daemon's job (radvd), not the kernel's: keep that router on our \
+                    stack, as `--on client=linux,router=stack`"
+                .into();
+        }
         other => return format!("{other} is not installed"),
     };
     format!("{what} is not installed: apt install {package} (or your system's package of that name)")

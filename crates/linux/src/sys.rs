@@ -206,6 +206,15 @@ impl Drop for Urgent {
     }
 }
 
+/// Plugs the cable of a TAP or TUN in, or pulls it (`TUNSETCARRIER`, Linux 5.0: drivers/net/tun.c).
+pub(crate) fn set_carrier(tap: RawFd, up: bool) -> io::Result<()> {
+    /// `_IOW('T', 226, int)`
+    const TUNSETCARRIER: libc::c_ulong = 0x4004_54e2;
+    let on = libc::c_int::from(up);
+    // SAFETY: reads one integer on our stack.
+    check(unsafe { libc::ioctl(tap, TUNSETCARRIER, &raw const on) }).map(drop)
+}
+
 /// `uname -r`.
 pub(crate) fn uname_release() -> String {
     // SAFETY: uname fills the struct with NUL-terminated strings.

@@ -138,3 +138,27 @@ fn sysctls_are_set_per_host_and_refused_with_the_reason() {
         assert_ne!(machine.trim(), value, "the machine's own is as it was");
     }
 }
+
+#[test]
+fn a_link_that_goes_down_takes_the_carrier_of_its_ends() {
+    if !permitted("a_link_that_goes_down_takes_the_carrier_of_its_ends") {
+        return;
+    }
+    let (mut live, [one, _]) = pair(Medium::Ethernet, [Vec::new(), Vec::new()]);
+    let link = live.world().find_link("h1-h2").unwrap();
+    for (state, flags) in [(sim::LinkState::Down, "NO-CARRIER"), (sim::LinkState::Up, "LOWER_UP")] {
+        live.world_mut().set_link_state(link, state);
+        live.run_for(Duration::from_millis(20)).unwrap();
+        let said = run(&mut live, one, "ip link show eth0");
+        assert!(said.contains(flags), "{said}");
+    }
+    let end = live.finish(RunEnd::ProgramsDone).unwrap();
+    let seen = end.world.journal().records.iter().filter(|r| r.node == one);
+    let carriers: Vec<bool> = seen
+        .filter_map(|r| match r.what {
+            What::Link { ifindex: 2, carrier, .. } => Some(carrier),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(carriers, [true, false, true]);
+}

@@ -13,7 +13,7 @@ mod namespace;
 mod probe;
 pub(crate) mod program;
 mod sockaddr;
-mod sysctl;
+pub(crate) mod sysctl;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;

@@ -15,22 +15,26 @@ pub(super) fn write(name: &str, value: &str) -> Result<(), Failure> {
 
 /// The file of a sysctl; `None` when it is not one of the network's.
 pub(crate) fn path(name: &str) -> Option<String> {
-    let path: String = name
-        .trim()
-        .chars()
-        .map(|c| match c {
-            '.' => '/',
-            '/' => '.',
-            c => c,
-        })
-        .collect();
+    let name = name.trim();
+    // sysctl(8): the first separator says which of the two separates; the other one stands for a dot in a name.
+    let path: String = match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
+        Some(b'/') => name.to_owned(),
+        _ => name
+            .chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect(),
+    };
     (path.starts_with("net/") && !path.split('/').any(|part| part.is_empty() || part == ".." || part == "."))
         .then(|| format!("/proc/sys/{path}"))
 }
 
 /// Whether a name speaks of that interface (`net.ipv4.conf.eth0.rp_filter`).
 pub(super) fn names_interface(name: &str, iface: &str) -> bool {
-    name.split('.').any(|part| part.replace('/', ".") == iface)
+    path(name).is_some_and(|path| path.split('/').any(|part| part == iface))
 }
 
 #[cfg(test)]
@@ -42,6 +46,10 @@ mod tests {
         assert_eq!(path("net.ipv4.ip_forward").unwrap(), "/proc/sys/net/ipv4/ip_forward");
         assert_eq!(
             path("net.ipv4.conf.eth0/10.rp_filter").unwrap(),
+            "/proc/sys/net/ipv4/conf/eth0.10/rp_filter"
+        );
+        assert_eq!(
+            path("net/ipv4/conf/eth0.10/rp_filter").unwrap(),
             "/proc/sys/net/ipv4/conf/eth0.10/rp_filter"
         );
         assert_eq!(path("kernel.hostname"), None);

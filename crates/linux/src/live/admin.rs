@@ -24,7 +24,7 @@ fn step_of(line: &str) -> Step {
         ["sysctl", "-w", setting @ ..] => {
             let setting = setting.join(" ");
             let (name, value) = setting.split_once('=').unwrap_or((&setting, ""));
-            Step::Sysctl(name.trim().to_owned(), value.trim().trim_matches('"').to_owned())
+            Step::Sysctl(name.trim().to_owned(), unquoted(value.trim()).to_owned())
         }
         // Options before the object (`ip -6 route`) are not allowed in a batch line.
         ["ip", first, rest @ ..] if !first.starts_with('-') => {
@@ -34,6 +34,12 @@ fn step_of(line: &str) -> Step {
         }
         words => Step::Command(words.iter().map(|w| (*w).to_owned()).collect()),
     }
+}
+
+/// A word as a shell reads it.
+fn unquoted(word: &str) -> &str {
+    let inside = |quote| word.strip_prefix(quote).and_then(|w| w.strip_suffix(quote));
+    inside('\'').or_else(|| inside('"')).unwrap_or(word)
 }
 
 /// Commands as few steps, in order.
@@ -99,7 +105,7 @@ mod tests {
             Step::Sysctl("net.ipv4.ip_forward".into(), "1".into())
         );
         assert_eq!(
-            step_of("sysctl -w net.ipv4.tcp_rmem=\"4096 131072 6291456\""),
+            step_of("sysctl -w net.ipv4.tcp_rmem='4096 131072 6291456'"),
             Step::Sysctl("net.ipv4.tcp_rmem".into(), "4096 131072 6291456".into())
         );
         assert!(matches!(step_of("ip -6 route add default via fe80::1 dev eth0"), Step::Command(_)));

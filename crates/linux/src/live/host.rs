@@ -1,7 +1,7 @@
 //! One host while it lives: its interfaces' descriptors, its probe, its programs.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use stack::admin::Admin;
 use stack::record::{IfIndex, NodeId};
@@ -100,13 +100,19 @@ impl Host {
             bytes = frame.to_vec();
             &bytes
         };
-        match sys::write(std::os::fd::AsRawFd::as_raw_fd(&tap.fd), whole) {
+        match sys::write(tap.fd.as_raw_fd(), whole) {
             Ok(_) => Ok(()),
             Err(e) if e.raw_os_error() == Some(libc::EIO) => {
                 Err(format!("{} is down: the packet that arrived went nowhere", tap.name))
             }
             Err(e) => Err(format!("{} did not take a packet of {} bytes: {e}", tap.name, whole.len())),
         }
+    }
+
+    /// The link of an interface went up or down. The error says what the kernel refused.
+    pub(super) fn set_carrier(&self, ifindex: IfIndex, up: bool) -> Result<(), String> {
+        let Some(tap) = self.taps.iter().find(|tap| tap.ifindex == ifindex) else { return Ok(()) };
+        sys::set_carrier(tap.fd.as_raw_fd(), up).map_err(|e| format!("{} keeps its carrier: {e}", tap.name))
     }
 
     /// Counters and tables at the end.

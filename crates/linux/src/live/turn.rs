@@ -199,8 +199,15 @@ impl LiveWorld {
         Ok(())
     }
 
-    /// What arrived goes into the namespaces.
+    /// What arrived goes into the namespaces, and whose cable was pulled or plugged in learns of it.
     fn deliver(&mut self) {
+        while let Some((node, ifindex, up)) = self.world.poll_carrier() {
+            let Some(host) = self.hosts.iter().find(|host| host.node == node) else { continue };
+            if let Err(text) = host.set_carrier(ifindex, up) {
+                let now = self.now();
+                self.world.record(node, now, What::Note { text });
+            }
+        }
         while let Some((node, ifindex, frame)) = self.world.poll_external() {
             let Some(host) = self.hosts.iter().find(|host| host.node == node) else { continue };
             self.events += 1;

@@ -33,6 +33,8 @@ pub struct World {
     pub(crate) running: usize,
     /// Packets that arrived at external nodes.
     pub(crate) external: VecDeque<(NodeId, IfIndex, Frame)>,
+    /// Interfaces of external nodes whose link went up or down.
+    pub(crate) external_carrier: VecDeque<(NodeId, IfIndex, bool)>,
     pub(crate) checks: crate::check::Checks,
     /// Something has happened: what was there before is the start.
     pub(crate) started: bool,
@@ -47,6 +49,7 @@ impl World {
             programs: Vec::new(),
             running: 0,
             external: VecDeque::new(),
+            external_carrier: VecDeque::new(),
             checks: crate::check::Checks::default(),
             started: false,
             config,

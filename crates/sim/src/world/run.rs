@@ -78,6 +78,11 @@ impl World {
         self.external.pop_front()
     }
 
+    /// The next interface of an external node whose link went up (`true`) or down.
+    pub fn poll_carrier(&mut self) -> Option<(NodeId, IfIndex, bool)> {
+        self.external_carrier.pop_front()
+    }
+
     /// Changes a link's state now.
     pub fn set_link_state(&mut self, link: crate::link::LinkId, state: LinkState) {
         self.wires.set_link_state(link.0, state);
@@ -176,7 +181,8 @@ impl World {
                         self.service(end.node, None);
                     }
                     Body::Switch(switch) if !up => switch.port_down(end.ifindex),
-                    Body::Switch(_) | Body::External => {}
+                    Body::Switch(_) => {}
+                    Body::External => self.external_carrier.push_back((end.node, end.ifindex, up)),
                 }
             }
         }
