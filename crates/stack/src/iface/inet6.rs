@@ -417,15 +417,6 @@ impl Stack {
             ..NewRoute::new(addr.into(), 128)
         };
         let _ = self.route_add_quiet(now, &local);
-        if loopback {
-            let route = NewRoute {
-                kind: RouteKind::Unicast,
-                table: Some(Table::Main),
-                metric: Some(METRIC_ADDRCONF),
-                ..local
-            };
-            let _ = self.route_add_quiet(now, &route);
-        }
         self.fib.bump();
         self.out.record(now, || What::Addr { ifindex, addr: addr.into(), change });
         if notify && !loopback {

@@ -24,8 +24,8 @@ use crate::timer::TimerId;
 
 pub use inet::Ipv4IfAddr;
 pub(crate) use inet::NewAddr4;
-pub(crate) use inet6::NewAddr6;
 pub use inet6::{DadState, INFINITE_LIFETIME, Inet6, Ipv6IfAddr, Lifetimes};
+pub(crate) use inet6::{NewAddr6, solicited_node};
 pub(crate) use link::IPV6_MIN_MTU;
 pub use slaac::Advertise;
 

@@ -361,6 +361,45 @@ impl Stack {
         self.neigh.get(ifindex, addr).is_some_and(|n| n.state == Some(NudState::Failed))
     }
 
+    /// Whether there is an entry, whatever its state.
+    pub(crate) fn neigh_exists(&self, ifindex: IfIndex, addr: IpAddr) -> bool {
+        self.neigh.get(ifindex, addr).is_some()
+    }
+
+    /// An entry in `NUD_NONE`; `false` when the table is full.
+    pub(crate) fn neigh_make(&mut self, now: Instant, ifindex: IfIndex, addr: IpAddr) -> bool {
+        self.neigh_exists(ifindex, addr) || self.neigh_create(now, ifindex, addr)
+    }
+
+    /// `ip neigh del`: as `neigh_delete`, the entry fails first, so that waiting packets are answered.
+    pub(crate) fn neigh_delete(&mut self, now: Instant, ifindex: IfIndex, addr: IpAddr) {
+        let flags = Update { override_: true, admin: true, ..Update::default() };
+        let _ = self.neigh_update(now, ifindex, addr, None, NudState::Failed, flags);
+        self.neigh_remove(now, ifindex, addr);
+    }
+
+    /// `ip neigh flush`: without `all`, permanent and noarp entries stay.
+    pub(crate) fn neigh_flush(
+        &mut self,
+        now: Instant,
+        ifindex: Option<IfIndex>,
+        ipv6: Option<bool>,
+        all: bool,
+    ) {
+        let gone: Vec<(IfIndex, IpAddr)> = self
+            .neigh
+            .iter()
+            .filter(|n| {
+                ifindex.is_none_or(|i| i == n.ifindex) && ipv6.is_none_or(|v6| v6 == n.addr.is_ipv6())
+            })
+            .filter(|n| all || !matches!(n.state, Some(NudState::Permanent | NudState::Noarp)))
+            .map(|n| (n.ifindex, n.addr))
+            .collect();
+        for (ifindex, addr) in gone {
+            self.neigh_delete(now, ifindex, addr);
+        }
+    }
+
     /// Starts resolution without a packet.
     pub(crate) fn neigh_resolve(&mut self, now: Instant, ifindex: IfIndex, addr: IpAddr) {
         if self.neigh.get(ifindex, addr).is_some() || self.neigh_create(now, ifindex, addr) {

@@ -31,6 +31,8 @@ pub struct NeighTables {
     pub(super) proxies: Proxies,
     /// Random reachable times and proxy delays.
     pub(super) rng: Rng,
+    /// Never moves: nonces of duplicate address detection are forked from it.
+    pub(super) nonces: Rng,
 }
 
 impl NeighTables {
@@ -45,6 +47,7 @@ impl NeighTables {
             last_flush6: None,
             proxies: Proxies::default(),
             rng: rng.fork("neigh"),
+            nonces: rng.fork("dad nonce"),
         }
     }
 

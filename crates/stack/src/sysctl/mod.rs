@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use conf::{Ipv4Conf, Ipv6Conf, NeighGc, NeighParams};
 pub use global::Globals;
+pub(crate) use name::nearest;
 use name::{Family, Name, Scope};
 use value::{Key, Refused};
 use wire::Instant;
