@@ -1,7 +1,7 @@
 //! Building a world: nodes, interfaces, links.
 
 use stack::admin::Admin;
-use stack::record::{IfIndex, IfaceInfo, NodeId, NodeInfo, NodeKind, What};
+use stack::record::{IfIndex, IfaceInfo, NodeId, NodeInfo, NodeKind};
 use stack::{Stack, StackConfig};
 use wire::{MacAddr, Medium};
 
@@ -137,9 +137,7 @@ impl World {
     /// Runs an `ip` or `sysctl` command on a host. The error is what the command prints. Panics when the node
     /// is no host of ours.
     pub fn admin(&mut self, node: NodeId, command: &Admin) -> Result<(), String> {
-        self.wires.record(node, || What::Admin { text: format!("{command:?}") });
-        let _ = self.host(node);
-        match *command {}
+        self.with_stack(node, |stack, now| stack.admin(now, command)).map_err(|failure| failure.to_string())
     }
 
     /// The node called `name`.

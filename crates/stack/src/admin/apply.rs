@@ -22,14 +22,14 @@ const ETH_DATA_LEN: u32 = 1500;
 const VXLAN_HEADROOM: u32 = 50;
 
 impl Stack {
-    /// Runs a command as root. On success it is recorded as [`What::Admin`].
+    /// Runs a command as root; it is recorded as [`What::Admin`], and then what it changed.
     pub fn admin(&mut self, now: Instant, command: &Admin) -> Result<(), AdminFailure> {
-        self.admin_inner(now, command)?;
         if !matches!(command, Admin::Sysctl { .. }) {
             self.out.record(now, || What::Admin { text: command.to_string() });
         }
+        let done = self.admin_inner(now, command);
         self.run_loopback(now);
-        Ok(())
+        done
     }
 
     fn dev(&self, name: &str) -> Result<IfIndex, AdminFailure> {
