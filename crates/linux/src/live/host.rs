@@ -9,7 +9,7 @@ use wire::Frame;
 
 use super::admin::{self, Step};
 use super::program::{Running, State};
-use super::{ExecOutput, LiveHost, LiveProgram, ProgramResult};
+use super::{ExecOutput, LiveHost, LiveIface, LiveProgram, ProgramResult};
 use crate::agent_handle::{Agent, Namespace};
 use crate::error::LinuxError;
 use crate::probe::{Beginning, Probe};
@@ -27,6 +27,10 @@ pub(super) struct Host {
     pub(super) programs: Vec<Running>,
     /// What answers of the agent belong to, by the number that was asked with.
     pub(super) asked: Vec<(u64, usize)>,
+    /// The kernel may have announced something.
+    pub(super) events_ready: bool,
+    /// The agent may have answered.
+    pub(super) agent_ready: bool,
     setup: Vec<Admin>,
 }
 
@@ -37,6 +41,14 @@ pub(super) struct Tap {
     pub(super) fd: OwnedFd,
     /// Somebody deleted it in the namespace.
     pub(super) gone: bool,
+    /// There may be packets to read.
+    pub(super) ready: bool,
+}
+
+impl Tap {
+    fn new(fd: OwnedFd, iface: LiveIface) -> Tap {
+        Tap { ifindex: iface.ifindex, name: iface.name, fd, gone: false, ready: false }
+    }
 }
 
 impl Host {
@@ -48,12 +60,12 @@ impl Host {
         Ok(Host {
             agent,
             node: host.node,
-            taps: taps
-                .map(|(fd, iface)| Tap { ifindex: iface.ifindex, name: iface.name, fd, gone: false })
-                .collect(),
+            taps: taps.map(|(fd, iface)| Tap::new(fd, iface)).collect(),
             probe: Probe::new(events, dump, counters, renumbered),
             programs: host.programs.into_iter().map(Running::new).collect(),
             asked: Vec::new(),
+            events_ready: false,
+            agent_ready: false,
             setup: host.setup,
         })
     }
@@ -156,6 +168,25 @@ impl Host {
             exec: running.exec,
         });
         results.collect()
+    }
+
+    /// Every descriptor that can become readable, always in the same order.
+    pub(super) fn descriptors(&self, fds: &mut Vec<libc::pollfd>) {
+        // A negative descriptor is none to poll(2).
+        let none = libc::pollfd { fd: -1, events: 0, revents: 0 };
+        fds.extend(self.taps.iter().map(|tap| if tap.gone { none } else { sys::wait_for_input(&tap.fd) }));
+        fds.push(sys::wait_for_input(&self.probe.events));
+        fds.push(sys::wait_for_input(self.agent.control()));
+        fds.extend(self.programs.iter().map(|p| p.socket.as_ref().map_or(none, sys::wait_for_input)));
+    }
+
+    /// Takes what `poll` said, in the order of [`Host::descriptors`].
+    pub(super) fn mark_ready(&mut self, ready: &mut impl Iterator<Item = bool>) {
+        let mut next = || ready.next().expect("one for each descriptor");
+        self.taps.iter_mut().for_each(|tap| tap.ready |= next());
+        self.events_ready |= next();
+        self.agent_ready |= next();
+        self.programs.iter_mut().for_each(|program| program.ready |= next());
     }
 
     /// Passes an error of a descriptor on, with the host's name.

@@ -30,6 +30,8 @@ pub(super) struct Running {
     pub(super) exec: Option<ExecOutput>,
     /// The socket of its process.
     pub(super) socket: Option<OwnedFd>,
+    /// Its process may have said something.
+    pub(super) ready: bool,
     /// What the process said so far of its next line.
     line: Vec<u8>,
     /// Calls it made.
@@ -75,6 +77,7 @@ impl Running {
             command,
             exec: None,
             socket: None,
+            ready: false,
             line: Vec::new(),
             seq: 0,
             id: None,

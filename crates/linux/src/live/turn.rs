@@ -9,10 +9,11 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use sim::{Event, RunEnd, RunLimit};
-use stack::record::{IfIndex, What};
+use stack::record::What;
 use wire::{Frame, Instant};
 
-use super::program::State;
+use super::host::Tap;
+use super::program::{Running, State};
 use super::{ExecOutput, LiveWorld};
 use crate::error::LinuxError;
 use crate::permission;
@@ -71,7 +72,7 @@ impl LiveWorld {
             self.turn()?;
             let now = self.now();
             let done = self.world.all_programs_done()
-                && self.hosts.iter().all(|host| host.programs.iter().all(super::program::Running::is_done));
+                && self.hosts.iter().all(|host| host.programs.iter().all(Running::is_done));
             last_program = match (limit.settle, last_program) {
                 (Some(settle), None) if done => Some(now + settle),
                 (_, known) => known.filter(|_| done),
@@ -149,8 +150,12 @@ impl LiveWorld {
         buf.resize(MAX_FRAME, 0);
         for at in 0..self.hosts.len() {
             for tap in 0..self.hosts[at].taps.len() {
+                let Tap { ifindex, fd, ready, .. } = &mut self.hosts[at].taps[tap];
+                if !std::mem::take(ready) {
+                    continue;
+                }
+                let (ifindex, fd) = (*ifindex, fd.as_raw_fd());
                 for _ in 0..MAX_READS {
-                    let Tap { ifindex, fd } = self.tap(at, tap);
                     let len = match sys::read(fd, &mut buf) {
                         Ok(len) => len,
                         Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -174,17 +179,15 @@ impl LiveWorld {
         Ok(())
     }
 
-    fn tap(&self, host: usize, tap: usize) -> Tap {
-        let tap = &self.hosts[host].taps[tap];
-        Tap { ifindex: tap.ifindex, fd: tap.fd.as_raw_fd() }
-    }
-
     /// What changed in the namespaces.
     fn look_around(&mut self) -> Result<(), LinuxError> {
         self.advance();
         for at in 0..self.hosts.len() {
-            let due = self.hosts[at].probe.next_dump() <= self.world.now();
-            self.probe(at, due)?;
+            let host = &mut self.hosts[at];
+            let due = host.probe.next_dump() <= self.world.now();
+            if std::mem::take(&mut host.events_ready) || due {
+                self.probe(at, due)?;
+            }
         }
         Ok(())
     }
@@ -221,6 +224,9 @@ impl LiveWorld {
     /// Commands that ended.
     fn hear_agents(&mut self) -> Result<(), LinuxError> {
         for at in 0..self.hosts.len() {
+            if !std::mem::take(&mut self.hosts[at].agent_ready) {
+                continue;
+            }
             while let Some(reply) = self.hosts[at].agent.poll_answer()? {
                 self.events += 1;
                 let (id, outcome) = match reply {
@@ -300,6 +306,9 @@ impl LiveWorld {
         for at in 0..self.hosts.len() {
             for index in 0..self.hosts[at].programs.len() {
                 let running = &mut self.hosts[at].programs[index];
+                if !std::mem::take(&mut running.ready) {
+                    continue;
+                }
                 match running.read() {
                     Ok(None) => {}
                     Ok(Some(returned)) => {
@@ -367,6 +376,7 @@ impl LiveWorld {
                     how: "it did not kill a program within 1 s".into(),
                 });
             }
+            self.hosts[at].agent_ready = true;
             self.hear_agents()?;
         }
         Ok(())
@@ -384,34 +394,22 @@ impl LiveWorld {
         Ok(())
     }
 
-    /// Sleeps until something happens, at most until `end`.
+    /// Sleeps until something happens, at most until `end`, and marks what is ready.
     fn wait(&mut self, end: Instant) -> Result<(), LinuxError> {
-        let mut next = end;
-        if let Some(at) = self.world.next_event() {
-            next = next.min(at);
-        }
+        let mut next = self.world.next_event().map_or(end, |at| at.min(end));
         let mut fds = Vec::new();
         for host in &self.hosts {
             next = next.min(host.probe.next_dump());
-            let taps = host.taps.iter().filter(|tap| !tap.gone);
-            fds.extend(taps.map(|tap| sys::wait_for_input(&tap.fd)));
-            fds.push(sys::wait_for_input(&host.probe.events));
-            fds.push(sys::wait_for_input(host.agent.control()));
-            for program in &host.programs {
-                next = program.wake().map_or(next, |wake| next.min(wake));
-                fds.extend(program.socket.as_ref().map(sys::wait_for_input));
-            }
+            let wakes = host.programs.iter().filter_map(Running::wake);
+            next = wakes.fold(next, Instant::min);
+            host.descriptors(&mut fds);
         }
         let timeout = next.saturating_since(self.now());
-        if timeout.is_zero() {
-            return Ok(());
+        sys::ppoll(&mut fds, Some(timeout)).map_err(LinuxError::io("ppoll"))?;
+        let mut ready = fds.iter().map(|fd| fd.revents != 0);
+        for host in &mut self.hosts {
+            host.mark_ready(&mut ready);
         }
-        sys::ppoll(&mut fds, Some(timeout)).map_err(LinuxError::io("ppoll"))
+        Ok(())
     }
-}
-
-/// An interface's number and descriptor, apart from the host that owns them.
-struct Tap {
-    ifindex: IfIndex,
-    fd: i32,
 }
