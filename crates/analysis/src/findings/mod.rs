@@ -22,10 +22,11 @@ mod static_entry;
 mod tunnel;
 mod udp;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use stack::neigh::NudState;
-use stack::record::{IfIndex, IfaceInfo, Journal, NodeId, NodeKind, What};
+use stack::record::{AddrChange, IfIndex, IfaceInfo, Journal, NodeId, NodeKind, What};
 use wire::arp::Operation;
 use wire::{Instant, MacAddr, ndp};
 
@@ -68,6 +69,8 @@ pub(crate) struct Case<'a> {
     pub(crate) questions: Vec<Question>,
     /// Neighbour entries and what became of them.
     pub(crate) entries: Vec<Entry>,
+    /// Who got which address during the run, first come first served.
+    later_addrs: BTreeMap<IpAddr, NodeId>,
 }
 
 /// Somebody asked who has an address.
@@ -154,7 +157,13 @@ pub(crate) fn asks_for(t: &Transmission) -> Option<IpAddr> {
 
 impl<'a> Case<'a> {
     pub(crate) fn new(journal: &'a Journal, traffic: &'a Traffic) -> Case<'a> {
-        let mut case = Case { journal, traffic, questions: Vec::new(), entries: Vec::new() };
+        let mut case = Case {
+            journal,
+            traffic,
+            questions: Vec::new(),
+            entries: entries(journal),
+            later_addrs: later_addrs(journal),
+        };
         for t in traffic.numbered() {
             if let Some(addr) = asks_for(t) {
                 let unicast = t.view.macs().is_some_and(|(_, dst)| !dst.is_multicast());
@@ -180,7 +189,6 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        case.entries = entries(journal);
         case
     }
 
@@ -201,9 +209,10 @@ impl<'a> Case<'a> {
         self.ifaces().find(|(_, i)| i.mac == mac && mac != MacAddr::ZERO)
     }
 
-    /// The node that had this address at the start.
+    /// The node that has this address: at the start, or since it got it.
     pub(crate) fn owner_of_ip(&self, addr: IpAddr) -> Option<NodeId> {
-        self.ifaces().find(|(_, i)| i.addrs.iter().any(|a| a.0 == addr)).map(|(n, _)| n)
+        let at_start = self.ifaces().find(|(_, i)| i.addrs.iter().any(|a| a.0 == addr)).map(|(n, _)| n);
+        at_start.or_else(|| self.later_addrs.get(&addr).copied())
     }
 
     /// A host's name, or the address when no host has it.
@@ -248,7 +257,7 @@ impl<'a> Case<'a> {
 
     /// The calls of a node that have returned: call record, return record, call text, result text.
     pub(crate) fn results(&self) -> Vec<Returned<'a>> {
-        let mut open = std::collections::BTreeMap::new();
+        let mut open = BTreeMap::new();
         let mut all = Vec::new();
         for (record, r) in self.journal.records.iter().enumerate() {
             match &r.what {
@@ -302,6 +311,16 @@ impl Returned<'_> {
     pub(crate) fn errno(&self) -> Option<&str> {
         self.result.strip_prefix("-1 ").and_then(|t| t.split(' ').next())
     }
+}
+
+fn later_addrs(journal: &Journal) -> BTreeMap<IpAddr, NodeId> {
+    let mut addrs = BTreeMap::new();
+    for r in &journal.records {
+        if let What::Addr { addr, change: AddrChange::Preferred, .. } = r.what {
+            addrs.entry(addr).or_insert(r.node);
+        }
+    }
+    addrs
 }
 
 fn entries(journal: &Journal) -> Vec<Entry> {
