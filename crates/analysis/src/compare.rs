@@ -270,7 +270,7 @@ impl Comparison {
             let _ = writeln!(text, "{line}");
         }
         let half = (width.saturating_sub(5)) / 2;
-        let _ = writeln!(text, "  {} | {}", text_width::pad("stack", half), "linux");
+        let _ = writeln!(text, "  {} | linux", text_width::pad("stack", half));
         for line in &first.context {
             let mark = if line.differs { '!' } else { ' ' };
             let side = |s: &Option<String>| text_width::pad(s.as_deref().unwrap_or("-"), half);

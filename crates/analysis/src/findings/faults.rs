@@ -40,7 +40,8 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
 
 /// Losses that are nobody's plan.
 fn links(case: &Case<'_>, out: &mut Findings) {
-    let kinds: [(&str, fn(&LossCause) -> bool); 6] = [
+    type Is = fn(&LossCause) -> bool;
+    let kinds: [(&str, Is); 6] = [
         ("by chance (loss random)", |c| matches!(c, LossCause::Random)),
         ("in a burst (loss gemodel)", |c| matches!(c, LossCause::Gemodel)),
         ("because a link's queue was full", |c| matches!(c, LossCause::QueueLimit { .. })),

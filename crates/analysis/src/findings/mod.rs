@@ -77,7 +77,6 @@ pub(crate) struct Case<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) node: NodeId,
-    pub(crate) ifindex: IfIndex,
     pub(crate) addr: IpAddr,
     pub(crate) number: u32,
     pub(crate) at: Instant,
@@ -169,7 +168,6 @@ impl<'a> Case<'a> {
                 let unicast = t.view.macs().is_some_and(|(_, dst)| !dst.is_multicast());
                 case.questions.push(Question {
                     node: t.from,
-                    ifindex: t.ifindex,
                     addr,
                     number: t.number,
                     at: t.at,

@@ -32,7 +32,7 @@ pub(super) fn repeats(rows: Vec<Row>) -> Vec<Row> {
             RowKind::Event(_) | RowKind::Idle { .. } | RowKind::Folded { .. } => None,
         });
         let first = numbers.next();
-        let packets = first.map(|f| (f, numbers.last().unwrap_or(f)));
+        let packets = first.map(|f| (f, numbers.next_back().unwrap_or(f)));
         out.push(Row {
             at_ns: again[0].at_ns,
             what: RowKind::Folded {

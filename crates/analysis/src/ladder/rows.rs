@@ -13,7 +13,6 @@ use crate::traffic::{Traffic, Transmission};
 
 struct Builder<'a> {
     journal: &'a Journal,
-    traffic: &'a Traffic,
     columns: &'a [Column],
     rows: Vec<Row>,
     /// Transmission record → its row.
@@ -31,7 +30,6 @@ struct Builder<'a> {
 pub(super) fn of(journal: &Journal, traffic: &Traffic, columns: &[Column], options: &Options) -> Vec<Row> {
     let mut b = Builder {
         journal,
-        traffic,
         columns,
         rows: Vec::new(),
         row_of_tx: BTreeMap::new(),

@@ -2,22 +2,40 @@ use super::*;
 use crate::build::*;
 use stack::DropReason;
 use stack::neigh::NudState;
-use stack::record::{LossCause, What};
-use wire::icmpv4;
+use stack::record::{LossCause, NodeInfo, What};
 use wire::ip::Protocol;
+use wire::{MacAddr, icmpv4};
 
 fn draw(journal: &Journal, unicode: bool) -> String {
-    let text = Ladder::new(journal, &Options::default()).render(WIDTH, false, unicode);
+    let title = Some("a-title · What does this show?".to_string());
+    let text = Ladder::new(journal, &Options { title, ..Options::default() }).render(WIDTH, false, unicode);
     for line in text.lines() {
         assert!(canvas::width(line) <= WIDTH, "{line}");
+        assert_eq!(line, line.trim_end());
     }
     text
 }
 
+/// Compares with `snapshots/NAME.txt`; with `BLESS=1` in the environment writes it.
+fn pinned(name: &str, text: &str) {
+    let path = format!("{}/src/ladder/snapshots/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, text).expect("the snapshots can be written");
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, wanted, "{path} differs:\n{text}");
+}
+
 #[test]
-fn arp_resolution_reads_well() {
-    println!("{}", draw(&arp_resolution(), true));
-    println!("{}", draw(&arp_resolution(), false));
+fn arp_resolution_reads_well_with_and_without_unicode() {
+    pinned("arp-resolution", &draw(&arp_resolution(), true));
+    pinned("arp-resolution-ascii", &draw(&arp_resolution(), false));
+}
+
+#[test]
+fn ascii_has_no_other_characters_but_the_title_s() {
+    let text = draw(&arp_resolution(), false);
+    assert!(text.lines().skip(1).all(str::is_ascii), "{text}");
 }
 
 #[test]
@@ -30,55 +48,161 @@ fn a_loss_is_a_cross_with_its_cause_at_the_right() {
     let id = h.tx(1_000_000, 0, &data);
     h.push(1_000_000, 0, What::Altered { id, how: "delayed 200 ms".into(), fault: None });
     h.rx(1_200_000, 1, id, &data);
-    h.push(
-        1_200_000,
-        1,
-        What::Drop { ifindex: 2, reason: DropReason::NoSocket, id: Some(id), packet: wire::Bytes::new() },
-    );
+    let drop =
+        What::Drop { ifindex: 2, reason: DropReason::NoSocket, id: Some(id), packet: wire::Bytes::new() };
+    h.push(1_200_000, 1, drop);
     let quoted = data.to_vec()[14..].to_vec();
     let message = icmpv4::Message::DestinationUnreachable { code: 3, next_hop_mtu: 0 };
     let error = icmp4((2, 1), ("192.0.2.2", "192.0.2.1"), V4::default(), message, &quoted);
     h.pass(1_200_000, 1, 0, &error);
     let id = h.tx(9_200_000, 1, &error);
     h.push(9_200_000, 1, What::Lost { id, cause: LossCause::QueueLimit { limit: 10 } });
-    println!("{}", draw(&h.journal, true));
+    pinned("losses", &draw(&h.journal, true));
 }
 
 #[test]
 fn three_hosts_have_lifelines_and_repeats_are_folded() {
-    let mut h =
-        Hand::new(&[("client", &["192.0.2.1"]), ("router", &["192.0.2.254"]), ("server", &["198.51.100.1"])]);
+    let hosts: [(&str, &[&str]); 3] =
+        [("client", &["192.0.2.1"]), ("router", &["192.0.2.254"]), ("server", &["198.51.100.1"])];
+    let ends = ("192.0.2.1", "198.51.100.1");
+    let mut h = Hand::new(&hosts);
     h.iface(1, 3, 4, "198.51.100.254");
     for i in 0..12u64 {
         let at = i * 100_000;
         let call = h.call(at, 0, "sendto(3, \"x\", 1, 0, 198.51.100.1:9)");
-        let one = udp4((1, 2), ("192.0.2.1", "198.51.100.1"), (40000, 9), b"x");
-        h.pass(at, 0, 1, &one);
-        let two = udp4_how(
-            (4, 3),
-            ("192.0.2.1", "198.51.100.1"),
-            (40000, 9),
-            V4 { ttl: 63, ..V4::default() },
-            b"x",
-        );
+        h.pass(at, 0, 1, &udp4((1, 2), ends, (40000, 9), b"x"));
+        let two = udp4_how((4, 3), ends, (40000, 9), V4 { ttl: 63, ..V4::default() }, b"x");
         let id = h.tx_by(at, 1, 3, &two);
         h.rx(at + 5_000, 2, id, &two);
         h.returns(at, 0, call, "1");
     }
     h.neigh(1_300_000, 2, "198.51.100.254", None, Some(NudState::Stale), Some(mac(4)));
-    let quoted = ipv4_packet(
-        "192.0.2.1",
-        "198.51.100.1",
-        Protocol::UDP,
-        V4::default(),
-        &udp_datagram((40000, 9), b"x"),
-    );
+    let quoted = ipv4_packet(ends.0, ends.1, Protocol::UDP, V4::default(), &udp_datagram((40000, 9), b"x"));
     let message = icmpv4::Message::DestinationUnreachable { code: 3, next_hop_mtu: 0 };
     let error = icmp4((3, 4), ("198.51.100.1", "192.0.2.1"), V4::default(), message, &quoted);
     let id = h.tx(1_400_000, 2, &error);
     h.rx_by(1_400_000, 1, 3, id, &error);
+    let id = h.tx(1_400_000, 1, &error);
+    h.push(1_400_000, 1, What::Lost { id, cause: LossCause::Random });
     let call = h.call(1_500_000, 2, "recvfrom(3, 100)");
     h.returns(8_000_000, 2, call, "-1 EAGAIN (Resource temporarily unavailable)");
-    println!("{}", draw(&h.journal, true));
-    println!("{}", draw(&h.journal, false));
+    pinned("lifelines", &draw(&h.journal, true));
+    let unfolded = Options { unfold: true, ..Options::default() };
+    let rows = Ladder::new(&h.journal, &unfolded).rows;
+    assert_eq!(rows.iter().filter(|r| matches!(r.what, RowKind::Packet(_))).count(), 26);
+}
+
+/// Three hosts and an attacker on a switch, which floods and forwards.
+fn switched() -> Journal {
+    let hosts: [(&str, &[&str]); 4] = [
+        ("client", &["192.0.2.1"]),
+        ("server", &["192.0.2.2"]),
+        ("third", &["192.0.2.3"]),
+        ("mallory", &["192.0.2.66"]),
+    ];
+    let mut h = Hand::new(&hosts);
+    h.journal.nodes.push(NodeInfo { name: "sw".into(), kind: NodeKind::Switch, ..NodeInfo::default() });
+    let ask = arp_request(mac(1), "192.0.2.1", "192.0.2.2");
+    let id = h.tx(0, 0, &ask);
+    h.rx_by(1000, 4, 1, id, &ask);
+    for host in 1..4 {
+        let copy = h.tx_by(1000, 4, host + 1, &ask);
+        h.rx(2000, host, copy, &ask);
+    }
+    let answer = arp_reply(mac(2), mac(1), "192.0.2.2", "192.0.2.1");
+    let id = h.tx(2000, 1, &answer);
+    h.rx_by(3000, 4, 2, id, &answer);
+    let copy = h.tx_by(3000, 4, 1, &answer);
+    h.rx(4000, 0, copy, &answer);
+    h.neigh(4000, 0, "192.0.2.2", None, Some(NudState::Reachable), Some(mac(2)));
+    let forged = arp_reply(mac(4), mac(1), "192.0.2.2", "192.0.2.1");
+    let id = h.tx(5000, 3, &forged);
+    h.rx_by(6000, 4, 4, id, &forged);
+    h.push(6000, 4, What::Lost { id, cause: LossCause::ArpInspection });
+    h.journal
+}
+
+#[test]
+fn more_hosts_are_a_list_and_a_switch_is_part_of_the_wire() {
+    pinned("switched", &draw(&switched(), true));
+    let ladder = Ladder::new(&switched(), &Options::default());
+    let first =
+        ladder.rows.iter().find_map(|r| if let RowKind::Packet(p) = &r.what { Some(p) } else { None });
+    assert_eq!(first.expect("a packet").to, [1, 2, 3]);
+}
+
+#[test]
+fn a_changed_link_address_and_long_calls_are_shown_whole() {
+    let mut h = Hand::new(&[("client", &["192.0.2.1"]), ("server", &["192.0.2.2"])]);
+    h.neigh(0, 0, "192.0.2.2", None, Some(NudState::Reachable), Some(mac(2)));
+    let forged = arp_reply(mac(9), mac(1), "192.0.2.2", "192.0.2.1");
+    h.pass(1_000_000, 1, 0, &forged);
+    h.neigh(1_000_000, 0, "192.0.2.2", Some(NudState::Reachable), Some(NudState::Stale), Some(mac(9)));
+    let call = h.call(2_000_000, 1, "recvmsg(3, {msg_iov=[100], msg_control=256}, MSG_ERRQUEUE)");
+    let result = "1 \"x\" from 192.0.2.2:9 {IP_RECVERR: ECONNREFUSED origin=ICMP type=3 code=3 offender=192.0.2.2} \
+                  MSG_ERRQUEUE";
+    h.returns(2_000_000, 1, call, result);
+    h.push(2_123_456, 0, What::Note { text: "日本語 is wide, \u{7} is a bell".into() });
+    pinned("wide", &draw(&h.journal, true));
+}
+
+#[test]
+fn a_copy_made_on_the_wire_is_a_packet_of_its_sender() {
+    let mut h = Hand::new(&[("client", &["192.0.2.1"]), ("server", &["192.0.2.2"])]);
+    let data = udp4((1, 2), ("192.0.2.1", "192.0.2.2"), (40000, 9), b"hello");
+    let id = h.tx(0, 0, &data);
+    h.push(0, 0, What::Altered { id, how: "duplicated as #77".into(), fault: None });
+    h.rx(10_000, 1, id, &data);
+    h.rx(11_000, 1, stack::record::FrameId(77), &data);
+    pinned("duplicate", &draw(&h.journal, true));
+}
+
+#[test]
+fn colours_only_colour() {
+    let journal = arp_resolution();
+    let ladder = Ladder::new(&journal, &Options::default());
+    let coloured = ladder.render(WIDTH, true, true);
+    assert!(coloured.contains("\x1b[36m"));
+    let mut plain = String::new();
+    let mut rest = coloured.as_str();
+    while let Some(at) = rest.find('\x1b') {
+        plain.push_str(&rest[..at]);
+        let end = rest[at..].find('m').expect("a colour ends") + at;
+        rest = &rest[end + 1..];
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, ladder.render(WIDTH, false, true));
+}
+
+#[test]
+fn rows_are_data() {
+    let ladder = Ladder::new(&arp_resolution(), &Options::default());
+    let json = serde_json::to_value(&ladder).expect("everything is serialisable");
+    let packet = &json["rows"][1]["what"];
+    assert_eq!(packet["row"], "packet");
+    assert_eq!(packet["number"], 1);
+    assert_eq!(packet["arrivals"][0]["at_ns"], 10_000_000);
+    assert_eq!(packet["before"][1]["text"], "192.0.2.2 INCOMPLETE");
+    assert_eq!(packet["after"][0]["text"], "192.0.2.1 STALE");
+    assert_eq!(json["columns"][1]["name"], "server");
+}
+
+#[test]
+fn any_journal_can_be_drawn_at_any_width() {
+    // Nobody is there; somebody is but does nothing; packets to nobody; one host.
+    draw(&Journal::default(), true);
+    let mut h = Hand::new(&[("alone", &["192.0.2.1"])]);
+    h.tx(0, 0, &arp_request(mac(1), "192.0.2.1", "192.0.2.2"));
+    draw(&h.journal, true);
+    for journal in [h.journal, switched(), arp_resolution()] {
+        for width in [0, 60, 61, 80, 200] {
+            let text = Ladder::new(&journal, &Options::default()).render(width, true, true);
+            let plain = Ladder::new(&journal, &Options::default()).render(width, false, true);
+            assert!(plain.lines().all(|l| canvas::width(l) <= width.max(60)), "{text}");
+        }
+    }
+    let mut h = Hand::new(&[("a", &[]), ("b", &[])]);
+    let id = h.tx(0, 0, &eth(MacAddr::ZERO, MacAddr::ZERO, wire::ethernet::EtherType(0x1234), &[1, 2, 3]));
+    h.push(0, 1, What::Lost { id, cause: LossCause::NoPort });
+    draw(&h.journal, true);
 }

@@ -317,10 +317,14 @@ impl<'a> Layout<'a> {
 
     fn event(&self, at_ns: u64, e: &EventRow, lines: &mut Vec<String>) {
         let room = self.width - self.prefix() - 2;
-        for (n, line) in wrap(&e.text, room.min(self.event_room(e.column))).iter().enumerate() {
+        let mut parts = wrap(&e.text, room.min(self.event_room()));
+        for later in parts.iter_mut().skip(1) {
+            later.insert_str(0, "  ");
+        }
+        // All lines of one event begin at the same column.
+        let w = parts.iter().map(|p| width(p)).max().unwrap_or(0);
+        for (n, line) in parts.iter().enumerate() {
             let mut c = self.start(None, (n == 0).then_some(at_ns));
-            let line = if n == 0 { line.clone() } else { format!("  {line}") };
-            let w = width(&line);
             let x = match &self.form {
                 Form::Pair { .. } if e.column == 0 => self.prefix(),
                 Form::Pair { arrows } => (arrows.1 + 1).min(self.width - w.min(self.width)),
@@ -336,13 +340,13 @@ impl<'a> Layout<'a> {
                     self.prefix() + names + 2
                 }
             };
-            c.put(x, &line, style_of(e.kind));
+            c.put(x, line, style_of(e.kind));
             lines.push(c.finish(self.color));
         }
     }
 
     /// How long an event's line may be.
-    fn event_room(&self, _column: usize) -> usize {
+    fn event_room(&self) -> usize {
         match &self.form {
             // A little less than the whole line, so that left and right can be told apart.
             Form::Pair { .. } => self.width - self.prefix() - 10,
@@ -429,10 +433,9 @@ impl<'a> Layout<'a> {
         c.put(text_at, &format!(" {words} "), Style::Plain);
         if let Some(transit) = self.transit(p) {
             let w_transit = width(&transit) + 2;
-            let free = (to - from).saturating_sub(w + 8);
-            if w_transit + 2 <= free {
-                let x = if rightwards { to - 2 - w_transit } else { to - 2 - w_transit };
-                c.put(x, &format!(" {transit} "), Style::Dim);
+            // Beside the words with their blanks, two strokes before and one and the head behind.
+            if w + 4 + w_transit + 2 <= to - from {
+                c.put(to - 2 - w_transit, &format!(" {transit} "), Style::Dim);
             }
         }
     }
@@ -520,13 +523,17 @@ impl<'a> Layout<'a> {
         let before: Vec<&Label> = p.before.iter().collect();
         self.overflow(&before, lines);
         let name = |c: usize| cut(&self.ladder.columns[c].name, names, self.glyphs.unicode);
-        let to: Vec<String> = p.to.iter().map(|c| name(*c)).collect();
+        let to = match p.to.as_slice() {
+            [] => self.glyphs.open.to_string(),
+            [one] => name(*one),
+            many => format!("{} hosts", many.len()),
+        };
         let from = p.from.map_or_else(|| "?".to_string(), name);
         let arrow = if self.glyphs.unicode { "→" } else { "->" };
         let lost = if p.lost { format!(" {}", self.glyphs.lost) } else { String::new() };
-        let whither = format!("{from:<names$} {arrow} {}{lost}", to.join(","));
+        let whither = format!("{from:<names$} {arrow} {to}{lost}");
         let mut c = self.start(Some(p.number), Some(row.at_ns));
-        let words_at = self.prefix() + names * 2 + 6;
+        let words_at = self.prefix() + names + 5 + names.max(7);
         c.put(self.prefix(), &cut(&whither, self.width - self.prefix(), self.glyphs.unicode), Style::Arrow);
         let mut texts = vec![p.words.clone()];
         texts.extend(remarks(p));
