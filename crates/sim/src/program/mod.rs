@@ -7,7 +7,9 @@ use stack::admin::Admin;
 use stack::call::{Call, CallResult};
 use wire::Instant;
 
+pub mod ping;
 pub mod script;
+pub mod traceroute;
 
 /// A program; the index in the order of [`crate::World::spawn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
