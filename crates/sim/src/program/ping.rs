@@ -176,7 +176,7 @@ impl Ping {
             let answered = self.received + self.errors >= u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
             let until = self.give_up();
             if answered || now >= until {
-                return self.finish(now);
+                return self.finish();
             }
             return self.poll(now, until);
         }
@@ -298,8 +298,7 @@ impl Ping {
         self.output.push(format!("From {who} icmp_seq={seq} {what}"));
     }
 
-    fn finish(&mut self, now: Instant) -> Action {
-        let _ = now;
+    fn finish(&mut self) -> Action {
         let transmitted = u32::try_from(self.sent.len()).expect("at most MAX_COUNT");
         let mut line = format!("{transmitted} packets transmitted, {} received", self.received);
         if self.duplicates > 0 {

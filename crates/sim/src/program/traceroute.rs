@@ -264,7 +264,7 @@ impl Traceroute {
             }
             (Waiting::Socket(_), Err(errno)) => self.fail("socket", errno),
             (Waiting::Setup(_, step), Err(errno)) => {
-                self.fail(["", "", "setsockopt", "connect"][step], errno)
+                self.fail(if step == 3 { "connect" } else { "setsockopt" }, errno)
             }
             (Waiting::Setup(probe, step), Ok(_)) => match self.setup(probe).get(step + 1) {
                 Some(call) => {

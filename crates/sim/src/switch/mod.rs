@@ -128,9 +128,9 @@ impl Switch {
         text
     }
 
-    /// Addresses in the table, aged ones included.
-    pub(crate) fn table_len(&self) -> usize {
-        self.table.len()
+    /// Addresses in the table, aged ones included, and how many may be.
+    pub(crate) fn table_load(&self) -> (usize, usize) {
+        (self.table.len(), self.config.mac_limit)
     }
 
     fn port(&self, ifindex: IfIndex) -> Option<&Port> {

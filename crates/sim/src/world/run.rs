@@ -129,6 +129,9 @@ impl World {
                     Some(next) => self.wires.queue.replace(next, due),
                     None => self.wires.queue.pop(),
                 }
+                if self.config.check {
+                    crate::check::arrival(self, d, packet.key);
+                }
                 self.deliver(d, packet);
             }
             Due::Timer(n) => {
@@ -192,6 +195,9 @@ impl World {
     pub fn finish(mut self) -> Journal {
         if !self.started {
             self.note_addresses();
+        }
+        if self.config.check {
+            crate::check::at_end(&self);
         }
         let now = self.wires.now;
         for (node, info) in self.nodes.iter_mut().zip(&mut self.wires.journal.nodes) {
