@@ -1,2 +1,159 @@
-//! wirelab
-fn main() {}
+//! The command line: what is asked, and where the answer goes. Data on stdout, everything else on stderr.
+
+mod commands;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use output::{Color, Output};
+
+/// Drop any packet; see exactly what Linux does.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true, after_help = EXIT_STATUS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Colour: when stdout is a terminal, always, or never.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    /// Draw with ASCII characters only.
+    #[arg(long, global = true)]
+    ascii: bool,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 every expectation held and every fault fired; 1 one did not, or the kernel disagrees;
+2 the command line or a file is wrong; 3 this machine lacks what the command needs (rights, tools).";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a scenario: the ladder, why, and a capture.
+    Run(Box<RunArgs>),
+    /// List the catalogue: every question that can be run.
+    List {
+        /// Only names and questions that contain this.
+        words: Vec<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a scenario's file.
+    Show {
+        /// Its name; the last part is enough.
+        name: String,
+    },
+    /// Draw the ladder of a capture (pcap or pcapng; tcpdump's, tshark's, ours).
+    Ladder(LadderArgs),
+    /// Print the JSON Schema of scenario files, for editors.
+    Schema,
+    /// The process inside a namespace that makes system calls for a scenario.
+    #[command(name = "__agent", hide = true)]
+    Agent,
+}
+
+/// Arguments of `run`.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// A name from the catalogue (the last part is enough), or a path to a scenario file.
+    scenario: String,
+    /// The kind of every host: `stack`, `linux`, or a mix such as `client=stack,server=linux`.
+    #[arg(long, default_value = "stack", value_name = "KIND")]
+    on: String,
+    /// Run on our stack and on the real kernel (or on what `--on` says) and compare.
+    #[arg(long)]
+    twin: bool,
+    /// All randomness of the run comes from this number.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Set a sysctl, such as `server:net.ipv4.icmp_ratelimit=0`; `*` for every host. May be repeated.
+    #[arg(long, value_name = "HOST:SYSCTL=VALUE")]
+    set: Vec<String>,
+    /// Drop packets: `[PLACE:] [ORDINAL] FILTER`, such as `server: 2nd arp.opcode == 2`. May be repeated.
+    #[arg(long, value_name = "FAULT")]
+    drop: Vec<String>,
+    /// Delay packets: `200ms client->server: 1st udp`.
+    #[arg(long, value_name = "FAULT")]
+    delay: Vec<String>,
+    /// Duplicate packets.
+    #[arg(long, value_name = "FAULT")]
+    duplicate: Vec<String>,
+    /// Flip a bit in packets.
+    #[arg(long, value_name = "FAULT")]
+    corrupt: Vec<String>,
+    /// Whose behaviour our stack shows: 6.18 (the default), 6.12, 5.15, 4.4.
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<String>,
+    /// Where the capture goes; by default NAME.pcapng here.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Write no capture.
+    #[arg(long, conflicts_with = "pcap")]
+    no_pcap: bool,
+    /// Print one JSON value instead of the ladder.
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but what went wrong.
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+    /// Show every packet: no folding of repetitions.
+    #[arg(long)]
+    unfold: bool,
+}
+
+/// Arguments of `ladder`.
+#[derive(Args)]
+pub(crate) struct LadderArgs {
+    /// A pcap or pcapng file.
+    file: PathBuf,
+    /// Only packets that match this display filter.
+    #[arg(long, short = 'Y', value_name = "FILTER")]
+    filter: Option<String>,
+    /// Print one JSON value instead of the ladder.
+    #[arg(long)]
+    json: bool,
+    /// Show every packet: no folding of repetitions.
+    #[arg(long)]
+    unfold: bool,
+}
+
+/// How a command ended; the number is the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// As expected.
+    Ok = 0,
+    /// An expectation did not hold, a fault did not fire, or the kernel disagrees.
+    Failed = 1,
+    /// The command line or a file is wrong.
+    Usage = 2,
+    /// The machine lacks what the command needs.
+    Environment = 3,
+}
+
+fn main() -> ExitCode {
+    // Before anything else: the agent enters a namespace, which only a process without threads can.
+    if std::env::args_os().nth(1).is_some_and(|a| a == "__agent") {
+        linux::agent_main();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let status = if e.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // Nothing can be done when even the message cannot be written.
+            let _ = e.print();
+            return ExitCode::from(status as u8);
+        }
+    };
+    let mut out = Output::new(cli.color, cli.ascii);
+    let exit = match cli.command {
+        Command::Run(args) => commands::run::run(&args, &mut out),
+        Command::List { words, json } => commands::list::list(&words, json, &mut out),
+        Command::Show { name } => commands::list::show(&name, &mut out),
+        Command::Ladder(args) => commands::ladder::ladder(&args, &mut out),
+        Command::Schema => commands::list::schema(&mut out),
+        Command::Agent => unreachable!("taken before the arguments were parsed"),
+    };
+    ExitCode::from(exit as u8)
+}

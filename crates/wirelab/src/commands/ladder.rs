@@ -1,0 +1,73 @@
+//! `ladder`: any capture as a ladder, drawn by the code that draws runs.
+
+use analysis::ladder::{Ladder, Options};
+use wire::filter::Filter;
+
+use crate::output::Output;
+use crate::{Exit, LadderArgs};
+
+/// Most bytes of a capture that are read; a ladder of more than that serves nobody.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Draws the ladder of a capture file.
+pub(crate) fn ladder(args: &LadderArgs, out: &mut Output) -> Exit {
+    let shown = args.file.display();
+    let filter = match args.filter.as_deref().map(Filter::parse).transpose() {
+        Ok(filter) => filter,
+        Err(e) => {
+            out.error(format_args!("--filter: {e}"), None);
+            return Exit::Usage;
+        }
+    };
+    let bytes = match read(&args.file) {
+        Ok(bytes) => bytes,
+        Err(e) => {
+            out.error(format_args!("cannot read {shown}: {e}"), None);
+            return Exit::Usage;
+        }
+    };
+    let mut capture = match wire::capture::read(&bytes) {
+        Ok(capture) => capture,
+        Err(e) => {
+            out.error(format_args!("{shown}: {e}"), Some("pcap and pcapng files are read"));
+            return Exit::Usage;
+        }
+    };
+    if let Some(filter) = &filter {
+        capture.packets.retain(|p| p.parse().is_some_and(|packet| filter.matches(&packet)));
+    }
+    let journal = analysis::from_capture(&capture);
+    let name = args.file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let options = Options { title: Some(name), unfold: args.unfold, ..Options::default() };
+    let ladder = Ladder::new(&journal, &options);
+    let explanation = analysis::explain(&journal);
+    if args.json {
+        let value = serde_json::json!({
+            "ladder": ladder,
+            "explanation": explanation,
+            "problem": capture.problem.as_ref().map(ToString::to_string),
+        });
+        out.line(serde_json::to_string_pretty(&value).expect("JSON values print"));
+    } else {
+        out.data(ladder.render(out.width, out.color, out.unicode));
+        out.line("");
+        out.data(explanation.render(out.width));
+    }
+    // A damaged end is an error, but what stood before it was worth showing.
+    if let Some(problem) = &capture.problem {
+        let before = format!("{} packets before it are shown", capture.packets.len());
+        out.error(format_args!("{shown}: {problem}"), Some(&before));
+        return Exit::Failed;
+    }
+    Exit::Ok
+}
+
+fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    let size = std::fs::metadata(path)?.len();
+    if size > MAX_BYTES {
+        return Err(std::io::Error::other(format!(
+            "{size} bytes; captures up to {MAX_BYTES} bytes are read"
+        )));
+    }
+    std::fs::read(path)
+}

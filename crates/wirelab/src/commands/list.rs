@@ -1,0 +1,92 @@
+//! `list`, `show` and `schema`: the catalogue and the format of its files.
+
+use scenario::catalogue::{self, Entry};
+use scenario::{Overrides, Plan};
+
+use crate::Exit;
+use crate::output::Output;
+
+/// A catalogue row with its question, read from its file.
+fn planned(entry: &Entry) -> Result<Plan, String> {
+    let diagnostics = |all: Vec<scenario::Diagnostic>| {
+        all.first().map_or_else(|| "unreadable".to_owned(), |d| d.message.clone())
+    };
+    let file = scenario::file::parse(entry.text, &entry.origin()).map_err(diagnostics)?;
+    scenario::plan(&file, &Overrides::default()).map_err(diagnostics)
+}
+
+/// Prints names and questions, grouped by area; only those that contain every one of `words`.
+pub(crate) fn list(words: &[String], json: bool, out: &mut Output) -> Exit {
+    let mut rows = Vec::new();
+    for entry in catalogue::all() {
+        match planned(entry) {
+            Ok(plan) => rows.push((entry, plan)),
+            Err(e) => {
+                out.error(format_args!("{}: {e}", entry.origin()), None);
+                return Exit::Failed;
+            }
+        }
+    }
+    let words: Vec<String> = words.iter().map(|w| w.to_lowercase()).collect();
+    rows.retain(|(entry, plan)| {
+        let zh = plan.question_zh.as_deref().unwrap_or("");
+        let text = format!("{} {} {zh}", entry.name, plan.question).to_lowercase();
+        words.iter().all(|w| text.contains(w.as_str()))
+    });
+    if json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(entry, plan)| {
+                serde_json::json!({
+                    "name": entry.name,
+                    "question": plan.question,
+                    "question_zh": plan.question_zh,
+                    "kernel": plan.kernel,
+                })
+            })
+            .collect();
+        out.line(serde_json::to_string_pretty(&rows).expect("JSON values print"));
+        return Exit::Ok;
+    }
+    if rows.is_empty() {
+        out.error("no scenario has these words", Some("`wirelab list` without words shows them all"));
+        return Exit::Usage;
+    }
+    let width = rows.iter().map(|(e, _)| e.short().len()).max().unwrap_or(0);
+    let mut area = "";
+    for (entry, plan) in &rows {
+        let group = entry.name.rsplit_once('/').map_or("", |(group, _)| group);
+        if group != area {
+            if !area.is_empty() {
+                out.line("");
+            }
+            let title = out.strong(group);
+            out.line(title);
+            area = group;
+        }
+        let kernel = if plan.kernel { "L" } else { " " };
+        out.line(format_args!("  {:width$}  {kernel}  {}", entry.short(), plan.question));
+    }
+    out.message("L: held against the real kernel by `wirelab run NAME --twin`");
+    Exit::Ok
+}
+
+/// Prints the file of one scenario.
+pub(crate) fn show(name: &str, out: &mut Output) -> Exit {
+    match catalogue::find(name) {
+        Ok(entry) => {
+            out.data(entry.text);
+            Exit::Ok
+        }
+        Err(e) => {
+            out.error(e, None);
+            Exit::Usage
+        }
+    }
+}
+
+/// Prints the JSON Schema of scenario files.
+pub(crate) fn schema(out: &mut Output) -> Exit {
+    out.line(serde_json::to_string_pretty(&scenario::schema()).expect("JSON values print"));
+    Exit::Ok
+}

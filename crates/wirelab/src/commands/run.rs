@@ -1,0 +1,274 @@
+//! `run`: from a scenario to its answer: the ladder, why, what the kernel says, a capture.
+
+use std::path::{Path, PathBuf};
+
+use analysis::ladder::{Ladder, Options};
+use scenario::{Diagnostic, File, Outcome, Overrides, Plan, RunError, Targets, Verdict, catalogue};
+use serde_json::{Value, json};
+
+use super::save::save;
+use crate::output::Output;
+use crate::{Exit, RunArgs};
+
+/// Runs a scenario as the command line says.
+pub(crate) fn run(args: &RunArgs, out: &mut Output) -> Exit {
+    match Job::prepare(args, out) {
+        Ok(job) if args.twin => job.twin(out),
+        Ok(job) => job.run(out),
+        Err(exit) => exit,
+    }
+}
+
+struct Job<'a> {
+    args: &'a RunArgs,
+    file: File,
+    plan: Plan,
+    targets: Targets,
+    overrides: Overrides,
+    /// The scenario's short name: what the capture is called.
+    name: String,
+}
+
+impl<'a> Job<'a> {
+    fn prepare(args: &'a RunArgs, out: &mut Output) -> Result<Job<'a>, Exit> {
+        let (text, origin, name) = source(&args.scenario, out)?;
+        let file = scenario::file::parse(&text, &origin).map_err(|all| report(&all, out))?;
+        let targets = Targets::parse(&args.on).map_err(|e| {
+            out.error(format_args!("--on {}: {e}", args.on), None);
+            Exit::Usage
+        })?;
+        let overrides = overrides(args);
+        let plan = scenario::plan(&file, &overrides).map_err(|all| report(&all, out))?;
+        Ok(Job { args, file, plan, targets, overrides, name })
+    }
+
+    fn run(&self, out: &mut Output) -> Exit {
+        let outcome = match scenario::run(&self.plan, &self.targets) {
+            Ok(outcome) => outcome,
+            Err(e) => return refused(&e, out),
+        };
+        let before = match self.unchanged_run(out) {
+            Ok(before) => before,
+            Err(exit) => return exit,
+        };
+        let diff = before.as_ref().map(|b| analysis::diff(&b.journal, &outcome.journal));
+        let capture = match self.write_capture(&outcome, out) {
+            Ok(capture) => capture,
+            Err(exit) => return exit,
+        };
+        if self.args.json {
+            let mut value = self.json(&outcome, capture.as_deref());
+            if let Some(diff) = &diff {
+                value["diff"] = serde_json::to_value(diff).expect("plain data");
+            }
+            out.line(serde_json::to_string_pretty(&value).expect("JSON values print"));
+        } else if !self.args.quiet {
+            self.print(&outcome, out);
+            if let Some(diff) = &diff {
+                out.line(out.strong("changed against the file's own run"));
+                out.data(diff.render(out.width));
+            }
+            if let Some(path) = &capture {
+                out.line(format_args!("capture  {}", path.display()));
+            }
+        }
+        verdict(&outcome, out)
+    }
+
+    /// The file's own run, when the command line changes it.
+    fn unchanged_run(&self, out: &mut Output) -> Result<Option<Outcome>, Exit> {
+        if !self.overrides.changes_run() {
+            return Ok(None);
+        }
+        let own = Overrides { seed: self.overrides.seed, ..Overrides::default() };
+        let plan = scenario::plan(&self.file, &own).map_err(|all| report(&all, out))?;
+        scenario::run(&plan, &self.targets).map(Some).map_err(|e| refused(&e, out))
+    }
+
+    fn twin(&self, out: &mut Output) -> Exit {
+        let targets = if self.args.on == "stack" { Targets::linux() } else { self.targets.clone() };
+        let verdict = match scenario::twin(&self.plan, &targets) {
+            Ok(verdict) => verdict,
+            Err(e) => return refused(&e, out),
+        };
+        let capture = match self.write_capture(&verdict.stack, out) {
+            Ok(capture) => capture,
+            Err(exit) => return exit,
+        };
+        if self.args.json {
+            let mut value = self.json(&verdict.stack, capture.as_deref());
+            value["twin"] = twin_json(&verdict);
+            out.line(serde_json::to_string_pretty(&value).expect("JSON values print"));
+        } else if !self.args.quiet {
+            self.print(&verdict.stack, out);
+            out.data(format_args!("kernel   {}", verdict.render()));
+            if let Some(path) = &capture {
+                out.line(format_args!("capture  {}", path.display()));
+            }
+        }
+        self.judge(&verdict, out)
+    }
+
+    fn judge(&self, verdict: &Verdict, out: &mut Output) -> Exit {
+        for (side, outcome) in [("stack", &verdict.stack), ("linux", &verdict.linux)] {
+            for problem in outcome.problems() {
+                out.error(format_args!("{side}: {problem}"), None);
+            }
+        }
+        if !verdict.agree {
+            out.error(
+                format_args!("{}: our stack and Linux {} differ", self.plan.name, verdict.kernel),
+                None,
+            );
+            if self.args.quiet {
+                for difference in &verdict.differences {
+                    out.message(difference);
+                }
+            }
+        }
+        if verdict.ok() { Exit::Ok } else { Exit::Failed }
+    }
+
+    fn ladder(&self, outcome: &Outcome) -> Ladder {
+        let title = format!("{} · {}", self.name, self.plan.question);
+        let options = Options { title: Some(title), unfold: self.args.unfold, ..Options::default() };
+        Ladder::new(&outcome.journal, &options)
+    }
+
+    fn print(&self, outcome: &Outcome, out: &mut Output) {
+        out.data(self.ladder(outcome).render(out.width, out.color, out.unicode));
+        for program in outcome.programs.iter().filter(|p| !p.output.is_empty()) {
+            out.line(format_args!("\n{} on {}", program.name, program.host));
+            for line in &program.output {
+                out.line(format_args!("    {line}"));
+            }
+        }
+        out.line("");
+        out.data(analysis::explain(&outcome.journal).render(out.width));
+        let held = outcome.expectations.iter().filter(|e| e.held).count();
+        if !outcome.expectations.is_empty() {
+            out.line(format_args!("expected {held} of {} hold", outcome.expectations.len()));
+        }
+    }
+
+    fn write_capture(&self, outcome: &Outcome, out: &mut Output) -> Result<Option<PathBuf>, Exit> {
+        let path = match &self.args.pcap {
+            Some(path) => path.clone(),
+            None if self.args.no_pcap || self.args.quiet || self.args.json => return Ok(None),
+            None => PathBuf::from(format!("{}.pcapng", self.name)),
+        };
+        match save(&path, |w| analysis::pcapng(&outcome.journal, w).map(drop)) {
+            Ok(()) => Ok(Some(path)),
+            Err(e) => {
+                let hint = "`--pcap FILE` writes it elsewhere, `--no-pcap` not at all";
+                out.error(format_args!("cannot write {}: {e}", path.display()), Some(hint));
+                Err(Exit::Environment)
+            }
+        }
+    }
+
+    fn json(&self, outcome: &Outcome, capture: Option<&Path>) -> Value {
+        let nodes: Vec<Value> = outcome
+            .journal
+            .nodes
+            .iter()
+            .map(|n| json!({ "name": n.name, "counters": pairs(&n.counters), "tables": pairs(&n.tables) }))
+            .collect();
+        json!({
+            "scenario": self.plan.name,
+            "question": self.plan.question,
+            "seed": self.plan.seed,
+            "ok": outcome.ok(),
+            "problems": outcome.problems(),
+            "ladder": self.ladder(outcome),
+            "explanation": analysis::explain(&outcome.journal),
+            "expectations": outcome.expectations,
+            "faults": outcome.faults,
+            "programs": outcome.programs,
+            "nodes": nodes,
+            "end_ns": outcome.journal.end.as_nanos(),
+            "capture": capture,
+        })
+    }
+}
+
+/// A list of names and values as a JSON object, in its order.
+fn pairs<V: serde::Serialize>(list: &[(String, V)]) -> Value {
+    list.iter().map(|(k, v)| (k.clone(), serde_json::to_value(v).expect("plain data"))).collect()
+}
+
+fn twin_json(verdict: &Verdict) -> Value {
+    json!({
+        "agree": verdict.agree,
+        "kernel": verdict.kernel,
+        "set": verdict.set,
+        "differences": verdict.differences,
+        "linux_ok": verdict.linux.ok(),
+        "linux_problems": verdict.linux.problems(),
+    })
+}
+
+fn overrides(args: &RunArgs) -> Overrides {
+    let kinds = [
+        ("drop", &args.drop),
+        ("delay", &args.delay),
+        ("duplicate", &args.duplicate),
+        ("corrupt", &args.corrupt),
+    ];
+    let faults = kinds.iter().flat_map(|(kind, texts)| texts.iter().map(|t| ((*kind).to_owned(), t.clone())));
+    Overrides {
+        seed: args.seed,
+        sets: args.set.clone(),
+        faults: faults.collect(),
+        kernel: args.kernel.clone(),
+    }
+}
+
+/// The scenario's text, what messages call it, and its short name. A path is what has a slash or ends in
+/// `.toml` and exists; anything else is a name of the catalogue.
+fn source(scenario: &str, out: &mut Output) -> Result<(String, String, String), Exit> {
+    let path = Path::new(scenario);
+    let is_file = path.extension().is_some_and(|e| e == "toml") || path.is_file();
+    if !is_file {
+        return match catalogue::find(scenario) {
+            Ok(entry) => Ok((entry.text.to_owned(), entry.origin(), entry.short().to_owned())),
+            Err(e) => {
+                out.error(e, Some("`wirelab list` shows the catalogue; a path to a .toml file works too"));
+                Err(Exit::Usage)
+            }
+        };
+    }
+    let name = path.file_stem().map_or_else(|| scenario.to_owned(), |s| s.to_string_lossy().into_owned());
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((text, scenario.to_owned(), name)),
+        Err(e) => {
+            out.error(format_args!("cannot read {scenario}: {e}"), None);
+            Err(Exit::Usage)
+        }
+    }
+}
+
+/// Prints everything that is wrong with a file or an option.
+fn report(all: &[Diagnostic], out: &mut Output) -> Exit {
+    for diagnostic in all {
+        out.message(diagnostic.render(out.color_err));
+    }
+    Exit::Usage
+}
+
+/// Says why a plan could not be run.
+fn refused(e: &RunError, out: &mut Output) -> Exit {
+    out.error(e, None);
+    match e {
+        RunError::Target(_) | RunError::Setup(_) => Exit::Usage,
+        RunError::Linux(_) => Exit::Environment,
+    }
+}
+
+/// Says what did not hold.
+fn verdict(outcome: &Outcome, out: &mut Output) -> Exit {
+    for problem in outcome.problems() {
+        out.error(problem, None);
+    }
+    if outcome.ok() { Exit::Ok } else { Exit::Failed }
+}
