@@ -118,6 +118,7 @@ fn nothing_is_left_after_a_host_that_cannot_be_built() {
     let before = machine();
     for (mode, complaint) in [
         ("bad-sysctl", "h1: sysctl net.ipv4.no_such_sysctl=1: ENOENT"),
+        ("bad-command", "h1: `ip addr add 192.0.2.1/24 dev eth7`: Cannot find device \"eth7\""),
         ("bad-interface", "this-name-is-far-too-long"),
     ] {
         let mark = format!("{}-{mode}", std::process::id());

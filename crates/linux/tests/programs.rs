@@ -6,6 +6,7 @@ use common::{pair, permitted};
 use linux::{LiveBody, LiveEnd, LiveProgram, ProgramResult};
 use sim::program::script::{Names, Script, Step, StepKind, When};
 use sim::{RunEnd, RunLimit};
+use stack::admin::Admin;
 use stack::record::{Record, What};
 use std::time::Duration;
 use wire::{Instant, Medium};
@@ -25,11 +26,8 @@ fn script(name: &str, lines: &[&str]) -> LiveProgram {
     };
     let script = Script::new(Names::default(), lines.iter().map(step).collect());
     assert_eq!(script.errors(), []);
-    LiveProgram { name: name.into(), start: START, body: LiveBody::Calls(Box::new(script)) }
+    LiveProgram { name: name.into(), start: Instant::ZERO, body: LiveBody::Calls(Box::new(script)) }
 }
-
-/// When programs start: `pair` has built the hosts by then.
-const START: Instant = Instant::from_millis(500);
 
 fn limit() -> RunLimit {
     RunLimit { settle: Some(Duration::from_millis(20)), until: Instant::from_secs(10), max_events: 100_000 }
@@ -235,7 +233,7 @@ fn a_killed_program_leaves_its_sockets_to_the_kernel() {
         &["s = socket(AF_INET, SOCK_STREAM, 0)", "@50 connect(s, 192.0.2.2:80)", "read(s, 10)"],
     );
     let (mut live, [one, _]) = pair(Medium::Ethernet, [vec![client], vec![server]]);
-    live.run_for(Duration::from_millis(700)).unwrap();
+    live.run_for(Duration::from_millis(200)).unwrap();
     live.kill(one, "client").unwrap();
     let end = live.run(&limit()).unwrap();
     assert_eq!(end.end, RunEnd::ProgramsDone, "the server saw the end of the connection");
@@ -244,4 +242,39 @@ fn a_killed_program_leaves_its_sockets_to_the_kernel() {
     assert_eq!(result("server").program.as_ref().unwrap().failures(), [] as [String; 0]);
     let seen = calls(&end.world.journal().records, 0, 0);
     assert_eq!(seen.last().unwrap(), "read(3, 10)", "the call it died in is shown");
+}
+
+#[test]
+fn programs_change_their_host_and_hear_what_the_tool_says() {
+    if !permitted("programs_change_their_host_and_hear_what_the_tool_says") {
+        return;
+    }
+    let step = |line: &str| {
+        let what = StepKind::Admin(Admin::parse(line).unwrap());
+        Step { when: When::Next, what, expect: None, span: 0..0 }
+    };
+    let lines = [
+        "ip addr add 192.0.2.77/24 dev eth0",
+        "sysctl -w net.ipv4.ip_forward=1",
+        "ip addr add 192.0.2.77/24 dev eth0",
+        "sysctl -w net.ipv4.no_such=1",
+    ];
+    let script = Script::new(Names::default(), lines.into_iter().map(step).collect());
+    let body = LiveBody::Calls(Box::new(script));
+    let program = LiveProgram { name: "admin".into(), start: Instant::ZERO, body };
+    let (live, _) = pair(Medium::Ethernet, [vec![program], Vec::new()]);
+    let end = live.run(&limit()).unwrap();
+    let failures = end.programs[0].program.as_ref().unwrap().failures();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    assert!(failures[0].starts_with("step 3: `ip addr add 192.0.2.77/24 dev eth0`: "), "{failures:?}");
+    assert!(failures[1].contains("net.ipv4.no_such"), "{failures:?}");
+    let records = &end.world.journal().records;
+    let commands = records.iter().filter(|r| r.node.0 == 0).filter_map(|r| match &r.what {
+        What::Admin { text } => Some(text.as_str()),
+        _ => None,
+    });
+    let setup = ["ip addr add 192.0.2.1/24 dev eth0", "ip link set dev eth0 up"];
+    assert_eq!(commands.collect::<Vec<_>>(), [&setup[..], &lines[..]].concat());
+    let added = |what: &What| matches!(what, What::Addr { addr, .. } if addr.to_string() == "192.0.2.77");
+    assert!(records.iter().any(|r| added(&r.what)));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use linux::{LiveHost, LiveIface, LiveWorld};
 use sim::{LinkConfig, World, WorldConfig};
+use stack::admin::Admin;
 use stack::record::NodeKind;
 use wire::{MacAddr, Medium};
 
@@ -15,10 +16,13 @@ fn main() -> ExitCode {
     }
     match std::env::args().nth(1).as_deref() {
         // A command that starts another one in the background: both must die with us.
-        Some("hold") => run(None, "eth0", "sleep 4242 & sleep 4242"),
-        Some("once") => run(None, "eth0", "sleep 4242 & ip link show eth0"),
-        Some("bad-sysctl") => run(Some("net.ipv4.no_such_sysctl"), "eth0", "true"),
-        Some("bad-interface") => run(None, "this-name-is-far-too-long", "true"),
+        Some("hold") => run(&[], "eth0", "sleep 4242 & sleep 4242"),
+        Some("once") => run(&["ip link set dev eth0 up"], "eth0", "sleep 4242 & ip link show eth0"),
+        Some("bad-sysctl") => run(&["sysctl -w net.ipv4.no_such_sysctl=1"], "eth0", "true"),
+        Some("bad-command") => {
+            run(&["ip link set dev eth0 up", "ip addr add 192.0.2.1/24 dev eth7"], "eth0", "true")
+        }
+        Some("bad-interface") => run(&[], "this-name-is-far-too-long", "true"),
         Some("check") => match linux::check_permission() {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
@@ -27,16 +31,15 @@ fn main() -> ExitCode {
             }
         },
         _ => {
-            eprintln!("usage: linux-agent hold | once | bad-sysctl | bad-interface | check");
+            eprintln!("usage: linux-agent hold | once | bad-sysctl | bad-command | bad-interface | check");
             ExitCode::from(2)
         }
     }
 }
 
 /// Two hosts on one link; says `ready` when they stand, and runs a shell command on the first.
-fn run(sysctl: Option<&str>, name: &str, command: &str) -> ExitCode {
-    let sysctls: Vec<(String, String)> =
-        sysctl.map(|name| (name.to_owned(), "1".to_owned())).into_iter().collect();
+fn run(setup: &[&str], name: &str, command: &str) -> ExitCode {
+    let setup: Vec<Admin> = setup.iter().map(|line| Admin::parse(line).expect("written here")).collect();
     let mut world = World::new(WorldConfig::default());
     let mut hosts = Vec::new();
     let mut ends = Vec::new();
@@ -47,13 +50,8 @@ fn run(sysctl: Option<&str>, name: &str, command: &str) -> ExitCode {
         ends.push((node, ifindex));
         let iface = LiveIface { ifindex, name: name.into(), medium: Medium::Ethernet, mac, mtu: 1500 };
         let programs = Vec::new();
-        hosts.push(LiveHost {
-            node,
-            ifaces: vec![iface],
-            sysctls: sysctls.clone(),
-            setup: Vec::new(),
-            programs,
-        });
+        let setup = setup.clone();
+        hosts.push(LiveHost { node, ifaces: vec![iface], sysctls: Vec::new(), setup, programs });
     }
     world.connect(ends[0], ends[1], LinkConfig::default());
     let result = LiveWorld::new(world, hosts).and_then(|mut live| {

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use stack::admin::Admin;
-use stack::record::{IfIndex, NodeId};
+use stack::record::{IfIndex, NodeId, What};
 use wire::Frame;
 
 use super::admin::{self, Step};
@@ -77,7 +77,7 @@ impl Host {
 
     /// Runs the commands that build the host.
     pub(super) fn run_setup(&mut self) -> Result<(), LinuxError> {
-        for step in admin::steps(&std::mem::take(&mut self.setup)) {
+        for step in admin::steps(&self.setup) {
             match admin::argv(&step) {
                 Some((argv, stdin)) => {
                     self.agent.run(&argv, stdin.as_bytes())?.map_err(|stderr| LinuxError::Setup {
@@ -97,9 +97,13 @@ impl Host {
         Ok(())
     }
 
-    /// The run begins.
+    /// The run begins: the commands that built the host are told like those of a host on our stack.
     pub(super) fn start(&mut self) -> Result<Beginning, LinuxError> {
-        self.probe.start().map_err(LinuxError::io(format!("{}: netlink", self.agent.host)))
+        let mut begin =
+            self.probe.start().map_err(LinuxError::io(format!("{}: netlink", self.agent.host)))?;
+        let commands = self.setup.iter().map(|command| What::Admin { text: command.to_string() });
+        begin.whats = commands.chain(begin.whats).collect();
+        Ok(begin)
     }
 
     /// Writes a packet into the interface: it arrives in the namespace. The error says why the kernel refused.

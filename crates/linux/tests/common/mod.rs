@@ -1,10 +1,15 @@
 //! Small worlds for tests.
 
+#![expect(dead_code, reason = "each test binary uses some of it")]
+
+use std::net::IpAddr;
 use std::time::Duration;
 
 use linux::{LiveHost, LiveIface, LiveProgram, LiveWorld};
 use sim::{LinkConfig, World, WorldConfig};
-use stack::record::{NodeId, NodeKind};
+use stack::StackConfig;
+use stack::admin::Admin;
+use stack::record::{IfIndex, NodeId, NodeKind};
 use wire::{MacAddr, Medium};
 
 /// Whether the test may run; the agent is set then.
@@ -13,7 +18,7 @@ pub(crate) fn permitted(test: &str) -> bool {
     linux::testing::permitted(test)
 }
 
-/// `hN` with `eth0`, MAC 02:00:00:00:00:0N.
+/// `hN` with `eth0`, up, MAC 02:00:00:00:00:0N, 192.0.2.N/24.
 pub(crate) fn linux_host(world: &mut World, n: u8, medium: Medium, programs: Vec<LiveProgram>) -> LiveHost {
     let node = world.add_external(&format!("h{n}"), NodeKind::Linux(linux::kernel_release()));
     let mac = MacAddr([2, 0, 0, 0, 0, n]);
@@ -23,7 +28,9 @@ pub(crate) fn linux_host(world: &mut World, n: u8, medium: Medium, programs: Vec
     let sysctls = ["all", "default"]
         .map(|which| (format!("net.ipv6.conf.{which}.disable_ipv6"), "1".to_owned()))
         .into();
-    LiveHost { node, ifaces: vec![iface], sysctls, setup: Vec::new(), programs }
+    let commands = [format!("ip addr add 192.0.2.{n}/24 dev eth0"), "ip link set dev eth0 up".to_owned()];
+    let setup = commands.iter().map(|line| Admin::parse(line).unwrap()).collect();
+    LiveHost { node, ifaces: vec![iface], sysctls, setup, programs }
 }
 
 /// Two linux hosts, 192.0.2.1 and 192.0.2.2, on one link.
@@ -34,12 +41,28 @@ pub(crate) fn pair(medium: Medium, programs: [Vec<LiveProgram>; 2]) -> (LiveWorl
     let nodes = [hosts[0].node, hosts[1].node];
     let ends = hosts.each_ref().map(|h| (h.node, h.ifaces[0].ifindex));
     world.connect(ends[0], ends[1], LinkConfig::default());
-    let mut live = LiveWorld::new(world, hosts.into()).unwrap();
-    for (n, node) in (1..).zip(nodes) {
-        run(&mut live, node, &format!("ip addr add 192.0.2.{n}/24 dev eth0"));
-        run(&mut live, node, "ip link set eth0 up");
-    }
-    (live, nodes)
+    (LiveWorld::new(world, hosts.into()).unwrap(), nodes)
+}
+
+/// `name` on our stack with `eth0`, up, at that address (of a /24).
+pub(crate) fn stack_host(world: &mut World, name: &str, mac: u8, addr: &str) -> (NodeId, IfIndex) {
+    let node = world.add_host(StackConfig { name: name.into(), seed: mac.into(), ..StackConfig::default() });
+    (node, stack_nic(world, node, "eth0", mac, addr))
+}
+
+/// One more interface of a host on our stack.
+pub(crate) fn stack_nic(world: &mut World, node: NodeId, name: &str, mac: u8, addr: &str) -> IfIndex {
+    let ifindex = world.add_nic(node, name, Medium::Ethernet, MacAddr([2, 0, 0, 0, 0, mac]), 1500);
+    let addr: IpAddr = addr.parse().unwrap();
+    admin(world, node, &format!("ip addr add {addr}/24 dev {name}"));
+    admin(world, node, &format!("ip link set dev {name} up"));
+    ifindex
+}
+
+/// A command on a host on our stack.
+pub(crate) fn admin(world: &mut World, node: NodeId, command: &str) {
+    let command = Admin::parse(command).unwrap();
+    world.admin(node, &command).unwrap();
 }
 
 /// A command that must work; its output.
