@@ -192,3 +192,24 @@ pub const fn update_u16(checksum: u16, old: u16, new: u16) -> u16 {
 pub const fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
     !fold(!checksum as u64 + !old as u64 + new as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the processor of this machine has, each path is the same sum.
+    #[test]
+    fn all_paths_agree_at_all_lengths_and_alignments() {
+        let bytes: Vec<u8> = (0..700u32).map(|i| (i * i * 31 + 0xf7 * i) as u8).collect();
+        for start in 0..33 {
+            for end in start..bytes.len() {
+                let part = &bytes[start..end];
+                let short = fold(sum_short(part));
+                assert_eq!(fold(sum_lanes(part)), short, "{start}..{end}");
+                assert_eq!(fold(sum_long(part)), short, "{start}..{end}");
+            }
+        }
+        let ones = vec![0xff; 65535];
+        assert_eq!(fold(sum_lanes(&ones)), fold(sum_short(&ones)), "no lane overflows");
+    }
+}

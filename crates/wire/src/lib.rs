@@ -1,7 +1,8 @@
 //! Everything that can stand in a capture file: time stamps, addresses, headers, options, pcapng.
 //!
 //! No policy and no state: parsing never panics on any bytes, and emitting what was parsed gives the
-//! same bytes back.
+//! same bytes back. The exception are reserved fields of ICMP, IGMP, NDP, GRE, VXLAN and IPv6 fragment
+//! headers, which their RFCs have sent as zero and ignored on receipt: they are not kept.
 //!
 //! Every header has the same three methods: `parse(&[u8]) -> Result<(Header, usize), ParseError>`, where
 //! the number is the header's length in bytes; `header_len()`; and `emit(&mut [u8])`, which writes that

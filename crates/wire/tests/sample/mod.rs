@@ -161,6 +161,8 @@ fn arps() -> Vec<Vec<u8>> {
         packet(arp::Operation::REQUEST, A, MacAddr::ZERO, R),
         packet(arp::Operation::REPLY, A, MAC_B, R),
         packet(arp::Operation::REQUEST, A, MacAddr::ZERO, A),
+        packet(arp::Operation::REQUEST, A, MacAddr::BROADCAST, A),
+        packet(arp::Operation::REPLY, A, MacAddr::BROADCAST, A),
         packet(arp::Operation::REQUEST, Ipv4Addr::UNSPECIFIED, MacAddr::ZERO, A),
     ]
 }

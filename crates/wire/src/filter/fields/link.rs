@@ -1,9 +1,9 @@
 //! Fields of the frame, Ethernet, VLAN tags, ARP and undissected data.
 
 use super::{Field, Kind, Out, Scope, row};
-use crate::arp;
 use crate::ethernet::{EtherType, Header, VlanTag};
 use crate::packet::{Network, Transport};
+use crate::{MacAddr, arp};
 use crate::{icmpv4, icmpv6};
 
 fn eth(s: &Scope<'_, '_>, o: &mut Out<'_>, each: impl FnOnce(&mut Out<'_>, &Header)) {
@@ -114,6 +114,21 @@ pub(super) const FIELDS: &[Field] = &[
             }
         });
     }),
+    row(
+        "arp.isannouncement",
+        Kind::Bool,
+        "true in such requests with a target hardware address of zero",
+        |s, o| {
+            arp(s, o, |o, p| {
+                if p.is_gratuitous()
+                    && p.operation == arp::Operation::REQUEST
+                    && p.target_mac == MacAddr::ZERO
+                {
+                    o.put(true);
+                }
+            });
+        },
+    ),
     row("arp.isprobe", Kind::Bool, "true in requests from 0.0.0.0", |s, o| {
         arp(s, o, |o, p| {
             if p.is_probe() {
