@@ -309,3 +309,20 @@ fn a_run_ends_when_nothing_is_left_to_happen() {
     assert_eq!(world.run(&limit), RunEnd::TimeLimit);
     assert_eq!(world.now(), Instant::from_millis(15));
 }
+
+#[test]
+fn a_fault_between_nodes_without_a_link_says_what_to_write() {
+    let mut world = world(1);
+    let switch = world.add_switch("switch", SwitchConfig::default());
+    for n in 1..=2 {
+        let host = external(&mut world, &format!("host{n}"), n);
+        let port = world.add_nic(switch, &format!("p{n}"), Medium::Ethernet, MacAddr::ZERO, 1500);
+        world.connect(host, (switch, port), LinkConfig::default());
+    }
+    let error = Fault::parse("host1->host2: arp", FaultAction::Drop, &world).unwrap_err();
+    assert_eq!(error.span, 0..12);
+    assert!(error.hint.unwrap().contains("`->host2:`"));
+    let error = Fault::parse("hosst1: arp", FaultAction::Drop, &world).unwrap_err();
+    assert_eq!((error.span, error.hint), (0..6, Some("did you mean `host1`?".into())));
+    assert!(Fault::parse("host1->switch: arp", FaultAction::Drop, &world).is_ok());
+}

@@ -87,7 +87,23 @@ impl FaultSpec {
                 (None, Some(link)) => Direction { link: Some(link), ..Direction::default() },
                 (None, None) => return Err(unknown(world, name, span)),
             },
-            Some(Place::Between(from, to)) => Direction { from: node(from)?, to: node(to)?, link: None },
+            Some(Place::Between(from, to)) => {
+                let direction = Direction { from: node(from)?, to: node(to)?, link: None };
+                if let (Some(a), Some(b)) = (direction.from, direction.to)
+                    && let (Some((a_name, span)), Some((b_name, end))) = (from, to)
+                    && !world.are_neighbours(a, b)
+                {
+                    return Err(FaultError {
+                        span: span.start..end.end,
+                        message: format!("no link leads from {a_name} to {b_name} directly"),
+                        hint: Some(format!(
+                            "write `{a_name}:` for packets that leave {a_name} or `->{b_name}:` for those that arrive \
+                             at {b_name}, and name the other end in the filter, as in `ip.addr == …`"
+                        )),
+                    });
+                }
+                direction
+            }
         })
     }
 }

@@ -42,7 +42,7 @@ impl Correlated {
 
     /// True in `ppm` of a million cases.
     fn chance(&mut self, ppm: u32) -> bool {
-        ppm != 0 && u64::from(self.next()) * PPM >> 32 < u64::from(ppm)
+        ppm != 0 && (u64::from(self.next()) * PPM) >> 32 < u64::from(ppm)
     }
 }
 

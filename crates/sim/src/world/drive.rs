@@ -6,7 +6,7 @@ use stack::record::{FrameId, IfIndex, LossCause, NodeId, What};
 use stack::socket::Pid;
 use wire::{Frame, Instant, Medium};
 
-use super::{Body, World};
+use super::{Body, Node, World};
 use crate::link::InFlight;
 use crate::nat::Pass;
 use crate::program::{Action, Event, Program, ProgramId};
@@ -135,7 +135,7 @@ impl World {
         let (last, others) = ports.split_last().expect("a switch drops what has no port");
         let mut send = |(port, tagging): (IfIndex, crate::switch::Tagging), mut frame: Frame| {
             tagging.apply(&mut frame);
-            self.wires.transmit(node, port, self.nodes[node.0 as usize].nic(port), frame);
+            self.wires.transmit(node, port, self.nodes[node.0 as usize].nics.get(port), frame);
         };
         for port in others {
             send(*port, frame.clone());
@@ -159,8 +159,8 @@ impl World {
     /// Records and packets, in the order in which a packet capture on the host sees them.
     #[inline]
     fn flush(&mut self, node: NodeId, arrived: Option<(IfIndex, FrameId)>) {
-        let at = &mut self.nodes[node.0 as usize];
-        let Body::Host(host) = &mut at.body else { return };
+        let Node { nics, body, .. } = &mut self.nodes[node.0 as usize];
+        let Body::Host(host) = body else { return };
         if self.wires.recording {
             while let Some((when, mut what)) = host.stack.poll_record() {
                 if let What::Drop { ifindex, id: id @ None, packet, .. } = &mut what
@@ -173,23 +173,31 @@ impl World {
                 self.wires.record_at(node, when, what);
             }
         }
-        let mut refused = None;
-        while let Body::Host(host) = &mut at.body
-            && let Some((ifindex, frame, pass)) = host.transmit(self.wires.now)
-        {
-            match pass {
-                Pass::Yes => self.wires.transmit(node, ifindex, at.nic(ifindex), frame),
-                Pass::No => refused.get_or_insert_with(Vec::new).push((ifindex, frame)),
-            }
+        if host.nat.is_some() {
+            return self.flush_translated(node);
         }
-        for (ifindex, frame) in refused.into_iter().flatten() {
-            self.record_nat_drop(node, ifindex, None, &frame);
+        while let Some((ifindex, frame)) = host.stack.poll_transmit() {
+            self.wires.transmit(node, ifindex, nics.get(ifindex), frame);
+        }
+    }
+
+    /// Packets of a host that translates addresses.
+    fn flush_translated(&mut self, node: NodeId) {
+        let now = self.wires.now;
+        while let Some((ifindex, frame, pass)) = self.host_mut(node).transmit(now) {
+            match pass {
+                Pass::Yes => {
+                    let nic = self.nodes[node.0 as usize].nics.get(ifindex);
+                    self.wires.transmit(node, ifindex, nic, frame);
+                }
+                Pass::No => self.record_nat_drop(node, ifindex, None, &frame),
+            }
         }
     }
 
     /// Address translation refused a packet: `NF_DROP`.
     fn record_nat_drop(&mut self, node: NodeId, ifindex: IfIndex, id: Option<FrameId>, frame: &Frame) {
-        let medium = self.nodes[node.0 as usize].nic(ifindex).map_or(Medium::Ip, |nic| nic.medium);
+        let medium = self.nodes[node.0 as usize].nics.get(ifindex).map_or(Medium::Ip, |nic| nic.medium);
         let skip = match medium {
             Medium::Ethernet => wire::ethernet::Header::parse(frame.head()).map_or(0, |(_, len)| len),
             Medium::Ip => 0,

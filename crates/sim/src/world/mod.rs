@@ -14,6 +14,7 @@ use stack::record::{IfIndex, Journal, NodeId, NodeInfo, What};
 use wire::{Frame, Instant};
 
 pub(crate) use drive::Slot;
+pub use drive::{MAX_CALLS_PER_INSTANT, SPIN_STATUS};
 pub(crate) use host::Host;
 pub(crate) use node::{Body, Nic, Node};
 pub(crate) use wires::Wires;

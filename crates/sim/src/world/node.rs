@@ -1,7 +1,7 @@
 //! What stands in a world, and its interfaces.
 
 use stack::record::IfIndex;
-use wire::{MacAddr, Medium};
+use wire::Medium;
 
 use super::Host;
 use crate::switch::Switch;
@@ -9,8 +9,7 @@ use crate::switch::Switch;
 /// A host, switch or external node.
 pub(crate) struct Node {
     pub(crate) name: String,
-    /// By interface index; without the world's own ones (`lo`, tunnels).
-    nics: Vec<Option<Nic>>,
+    pub(crate) nics: Nics,
     pub(crate) body: Body,
 }
 
@@ -27,41 +26,47 @@ pub(crate) enum Body {
 pub(crate) struct Nic {
     pub(crate) name: String,
     pub(crate) medium: Medium,
-    pub(crate) mac: MacAddr,
     /// The link direction that leads away from it.
     pub(crate) out: Option<u32>,
 }
 
 impl Node {
     pub(crate) fn new(name: &str, body: Body) -> Node {
-        Node { name: name.into(), nics: Vec::new(), body }
+        Node { name: name.into(), nics: Nics::default(), body }
     }
+}
 
+/// A node's interfaces by their numbers, without those that no cable fits in (`lo`, tunnels).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Nics(Vec<Option<Nic>>);
+
+impl Nics {
     #[inline]
-    pub(crate) fn nic(&self, ifindex: IfIndex) -> Option<&Nic> {
-        self.nics.get(ifindex as usize)?.as_ref()
+    pub(crate) fn get(&self, ifindex: IfIndex) -> Option<&Nic> {
+        self.0.get(ifindex as usize)?.as_ref()
     }
 
-    pub(crate) fn nic_mut(&mut self, ifindex: IfIndex) -> Option<&mut Nic> {
-        self.nics.get_mut(ifindex as usize)?.as_mut()
+    pub(crate) fn get_mut(&mut self, ifindex: IfIndex) -> Option<&mut Nic> {
+        self.0.get_mut(ifindex as usize)?.as_mut()
     }
 
-    pub(crate) fn nics(&self) -> impl Iterator<Item = (IfIndex, &Nic)> {
-        let numbered = (0..).zip(&self.nics);
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (IfIndex, &Nic)> {
+        let numbered = (0..).zip(&self.0);
         numbered.filter_map(|(ifindex, nic)| Some((ifindex, nic.as_ref()?)))
     }
 
-    /// The highest interface number in use.
-    pub(crate) fn last_ifindex(&self) -> IfIndex {
-        IfIndex::try_from(self.nics.len().saturating_sub(1)).expect("set_nic counted")
+    /// The highest number in use.
+    pub(crate) fn last(&self) -> IfIndex {
+        IfIndex::try_from(self.0.len().saturating_sub(1)).expect("insert counted")
     }
 
-    pub(crate) fn set_nic(&mut self, ifindex: IfIndex, nic: Nic) {
+    /// Panics when there is one of this number.
+    pub(crate) fn insert(&mut self, ifindex: IfIndex, nic: Nic) {
         let at = ifindex as usize;
-        if self.nics.len() <= at {
-            self.nics.resize(at + 1, None);
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
         }
-        assert!(self.nics[at].is_none(), "interface {ifindex} of {} is there already", self.name);
-        self.nics[at] = Some(nic);
+        assert!(self.0[at].is_none(), "interface {ifindex} is there already");
+        self.0[at] = Some(nic);
     }
 }

@@ -69,7 +69,7 @@ impl World {
     /// A packet that an external node transmitted enters the link of its interface. Panics when there is no
     /// such interface.
     pub fn inject(&mut self, node: NodeId, ifindex: IfIndex, frame: Frame) {
-        let nic = self.nodes[node.0 as usize].nic(ifindex).expect("an interface of the node");
+        let nic = self.nodes[node.0 as usize].nics.get(ifindex).expect("an interface of the node");
         self.wires.transmit(node, ifindex, Some(nic), frame);
     }
 

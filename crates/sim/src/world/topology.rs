@@ -47,14 +47,14 @@ impl World {
         let ifindex = match &mut self.nodes[at].body {
             Body::Host(host) => host.add_nic(name, medium, mac, mtu),
             // `lo` is 1 on a real kernel too.
-            Body::External => self.nodes[at].last_ifindex().max(1) + 1,
-            Body::Switch(_) => self.nodes[at].last_ifindex() + 1,
+            Body::External => self.nodes[at].nics.last().max(1) + 1,
+            Body::Switch(_) => self.nodes[at].nics.last() + 1,
         };
         let node_mut = &mut self.nodes[at];
         if let Body::Switch(switch) = &mut node_mut.body {
             switch.add_port(ifindex, name);
         }
-        node_mut.set_nic(ifindex, Nic { name: name.into(), medium, mac, out: None });
+        node_mut.nics.insert(ifindex, Nic { name: name.into(), medium, out: None });
         let info = IfaceInfo { ifindex, name: name.into(), medium, mac, addrs: Vec::new() };
         self.wires.journal.nodes[at].ifaces.push(info);
         if matches!(self.nodes[at].body, Body::Host(_)) {
@@ -71,13 +71,13 @@ impl World {
         let name = if name.is_empty() { format!("{}-{}", node_name(a.0), node_name(b.0)) } else { name };
         let ends = [(a, b, a_to_b, "a>b"), (b, a, b_to_a, "b>a")];
         for (offset, (from, to, impairment, arrow)) in (0..).zip(ends) {
-            let nic = self.nodes[from.0.0 as usize].nic_mut(from.1).expect("an interface to connect");
+            let nic = self.nodes[from.0.0 as usize].nics.get_mut(from.1).expect("an interface to connect");
             assert!(nic.out.is_none(), "{} has a cable already", nic.name);
             nic.out = Some(link.0 * 2 + offset);
             let direction = self.direction(&name, arrow, from, to, impairment);
             self.wires.directions.push(direction);
         }
-        let medium = self.nodes[a.0.0 as usize].nic(a.1).expect("connected above").medium;
+        let medium = self.nodes[a.0.0 as usize].nics.get(a.1).expect("connected above").medium;
         schedule.sort_by_key(|(at, _)| *at);
         schedule.reverse();
         if let Some((at, _)) = schedule.last() {
@@ -116,7 +116,7 @@ impl World {
     /// Panics when the node is no host of ours or has no such interface.
     pub fn set_nat(&mut self, node: NodeId, config: NatConfig) {
         let at = &self.nodes[node.0 as usize];
-        let medium = at.nic(config.wan).expect("an interface of the router").medium;
+        let medium = at.nics.get(config.wan).expect("an interface of the router").medium;
         let rng = self.wires.rng.fork(&format!("nat {}", at.name));
         self.host_mut(node).nat = Some(Box::new(Nat::new(config, medium, rng)));
     }
@@ -146,6 +146,11 @@ impl World {
         Some(NodeId(u32::try_from(at).expect("add_node counted")))
     }
 
+    /// Some link joins the two nodes directly.
+    pub(crate) fn are_neighbours(&self, a: NodeId, b: NodeId) -> bool {
+        self.wires.directions.iter().any(|d| d.from.node == a && d.to.node == b)
+    }
+
     /// The link called `name`.
     pub fn find_link(&self, name: &str) -> Option<LinkId> {
         let at = self.wires.cables.iter().position(|cable| cable.name == name)?;
@@ -154,7 +159,7 @@ impl World {
 
     /// The interface of `node` called `name`.
     pub fn find_nic(&self, node: NodeId, name: &str) -> Option<IfIndex> {
-        self.nodes[node.0 as usize].nics().find(|(_, nic)| nic.name == name).map(|(ifindex, _)| ifindex)
+        self.nodes[node.0 as usize].nics.iter().find(|(_, nic)| nic.name == name).map(|(ifindex, _)| ifindex)
     }
 
     /// Every node's and link's name, for "did you mean".
