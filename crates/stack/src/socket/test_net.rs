@@ -32,12 +32,22 @@ const ETH0: u32 = 2;
 const MAX_FRAMES: usize = 100_000;
 
 impl Net {
+    /// An Ethernet cable: neighbours are resolved.
     pub(crate) fn new() -> Net {
+        Net::on(Medium::Ethernet)
+    }
+
+    /// A bare-IP link: packets start with the IP header.
+    pub(crate) fn bare() -> Net {
+        Net::on(Medium::Ip)
+    }
+
+    fn on(medium: Medium) -> Net {
         let host = |n: u8| {
             let mut host =
                 Stack::new(StackConfig { name: format!("h{n}"), seed: n.into(), ..StackConfig::default() });
             let mac = MacAddr([2, 0, 0, 0, 0, n]);
-            let eth0 = host.add_interface("eth0", Medium::Ethernet, mac, 1500);
+            let eth0 = host.add_interface("eth0", medium, mac, 1500);
             assert_eq!(eth0, ETH0);
             host.link_set_carrier(Instant::ZERO, eth0, true).unwrap();
             host.link_set_up(Instant::ZERO, eth0, true).unwrap();
