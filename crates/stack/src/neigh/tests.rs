@@ -269,6 +269,7 @@ fn entry_lives_reachable_stale_delay_probe_reachable_11b() {
     lan.run_for(ms(1));
     assert_eq!(lan.arps(1)[1].0, 5_000);
     assert_eq!(lan.arps(1)[1].1, mac(1), "by unicast");
+    assert_eq!(lan.arps(1)[1].2, request(2, v4(2), v4(1)), "without naming the MAC address it checks");
     assert_eq!(lan.neigh(1, v4(1)), Some((NudState::Reachable, 1)));
     // Nothing is sent: stale after 15 to 45 s, without a packet.
     let frames = lan.sent.len();

@@ -1,4 +1,6 @@
-//! Neighbour discovery, duplicate address detection and autoconfiguration between our own hosts.
+//! Neighbour discovery, duplicate address detection and autoconfiguration between our own hosts. The order and
+//! the forms of DAD, the first router solicitation, resolution and `dadfailed` are those that tcpdump and `ip`
+//! showed on kernel 6.18 over a veth.
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
