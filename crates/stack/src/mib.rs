@@ -77,3 +77,125 @@ impl Mib {
         COUNTERS.iter().map(|(c, name)| (*name, self.value(*c))).filter(|(_, v)| *v != 0)
     }
 }
+
+/// `IcmpMsg*`: counters by ICMP type, which `nstat` shows besides those with names.
+const ICMP_MSG: &[(&str, Counter)] = &[
+    ("IcmpMsgInType0", Counter::IcmpInEchoReps),
+    ("IcmpMsgInType3", Counter::IcmpInDestUnreachs),
+    ("IcmpMsgInType4", Counter::IcmpInSrcQuenchs),
+    ("IcmpMsgInType5", Counter::IcmpInRedirects),
+    ("IcmpMsgInType8", Counter::IcmpInEchos),
+    ("IcmpMsgInType11", Counter::IcmpInTimeExcds),
+    ("IcmpMsgInType12", Counter::IcmpInParmProbs),
+    ("IcmpMsgInType13", Counter::IcmpInTimestamps),
+    ("IcmpMsgInType14", Counter::IcmpInTimestampReps),
+    ("IcmpMsgOutType0", Counter::IcmpOutEchoReps),
+    ("IcmpMsgOutType3", Counter::IcmpOutDestUnreachs),
+    ("IcmpMsgOutType5", Counter::IcmpOutRedirects),
+    ("IcmpMsgOutType8", Counter::IcmpOutEchos),
+    ("IcmpMsgOutType11", Counter::IcmpOutTimeExcds),
+    ("IcmpMsgOutType12", Counter::IcmpOutParmProbs),
+    ("IcmpMsgOutType13", Counter::IcmpOutTimestamps),
+    ("IcmpMsgOutType14", Counter::IcmpOutTimestampReps),
+];
+
+/// Which group of /proc/net/snmp a counter's name begins with.
+const SNMP_GROUPS: &[&str] = &["Icmp", "Udp", "Ip"];
+
+impl Mib {
+    /// `nstat -as`: a line for each counter that is not 0, with the name, the value and a rate of 0.0 (`nstat`
+    /// needs its daemon for rates).
+    pub fn nstat(&self) -> String {
+        use core::fmt::Write;
+        let mut text = String::from("#kernel\n");
+        let line = |text: &mut String, name: &str, value: u64| {
+            writeln!(text, "{name:<32}{value:<16}   0.0").expect("a String takes everything");
+        };
+        let mut msgs_done = false;
+        for (name, value) in self.non_zero() {
+            if !msgs_done && (name.starts_with("Udp") || name.starts_with("Ip6") || name.starts_with("IpExt"))
+            {
+                msgs_done = true;
+                self.icmp_msgs(&mut text, line);
+            }
+            line(&mut text, name, value);
+        }
+        if !msgs_done {
+            self.icmp_msgs(&mut text, line);
+        }
+        text
+    }
+
+    fn icmp_msgs(&self, text: &mut String, line: impl Fn(&mut String, &str, u64)) {
+        for (name, counter) in ICMP_MSG {
+            if self.value(*counter) != 0 {
+                line(text, name, self.value(*counter));
+            }
+        }
+    }
+
+    /// `/proc/net/snmp` (and of `/proc/net/netstat` the `IpExt` group): two lines a group, names and values.
+    pub fn proc_net_snmp(&self) -> String {
+        use core::fmt::Write;
+        let mut text = String::new();
+        for group in ["Ip", "Icmp", "Udp", "IpExt"] {
+            let (mut names, mut values) = (format!("{group}:"), format!("{group}:"));
+            for (counter, name) in COUNTERS {
+                if let Some(rest) = group_of(name).filter(|(g, _)| *g == group).map(|(_, rest)| rest) {
+                    write!(names, " {rest}").expect("a String takes everything");
+                    write!(values, " {}", self.value(*counter)).expect("a String takes everything");
+                }
+            }
+            writeln!(text, "{names}\n{values}").expect("a String takes everything");
+        }
+        text
+    }
+}
+
+/// A counter's IPv4 group and its name within it; `None` for IPv6 and TCP.
+fn group_of(name: &'static str) -> Option<(&'static str, &'static str)> {
+    if let Some(rest) = name.strip_prefix("IpExt") {
+        return Some(("IpExt", rest));
+    }
+    let (group, rest) = SNMP_GROUPS.iter().find_map(|g| name.strip_prefix(g).map(|rest| (*g, rest)))?;
+    (!rest.starts_with('6')).then_some((group, rest))
+}
+
+impl crate::Stack {
+    /// The counters.
+    pub fn mib(&self) -> &Mib {
+        &self.mib
+    }
+
+    /// `nstat -as`: see [`Mib::nstat`].
+    pub fn nstat(&self) -> String {
+        self.mib.nstat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_in_nstats_order_with_icmp_types_after_icmp() {
+        let mut mib = Mib::default();
+        mib.add(Counter::IpInReceives, 7);
+        mib.inc(Counter::IcmpInEchos);
+        mib.inc(Counter::UdpNoPorts);
+        let text = mib.nstat();
+        let names: Vec<_> = text.lines().skip(1).map(|l| l.split_whitespace().next().unwrap()).collect();
+        assert_eq!(names, ["IpInReceives", "IcmpInEchos", "IcmpMsgInType8", "UdpNoPorts"]);
+        assert!(text.contains("IpInReceives                    7                  0.0\n"), "{text}");
+    }
+
+    #[test]
+    fn proc_net_snmp_pairs_names_and_values() {
+        let mut mib = Mib::default();
+        mib.inc(Counter::UdpNoPorts);
+        let text = mib.proc_net_snmp();
+        assert!(text.contains("\nUdp: InDatagrams NoPorts InErrors"), "{text}");
+        assert!(text.contains("\nUdp: 0 1 0"), "{text}");
+        assert!(!text.contains("6InReceives"), "{text}");
+    }
+}
