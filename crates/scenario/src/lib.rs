@@ -14,7 +14,6 @@
 
 pub mod catalogue;
 mod check;
-mod commands;
 mod diagnostic;
 pub mod file;
 mod outcome;

@@ -14,12 +14,6 @@ macro_rules! drop_reasons {
             $(#[doc = $meaning] $variant,)*
         }
         impl DropReason {
-            /// Every reason.
-            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant,)*];
-            /// The reason of that name.
-            pub fn from_name(name: &str) -> Option<DropReason> {
-                Self::ALL.iter().copied().find(|r| r.name() == name)
-            }
             /// The kernel's name without `SKB_DROP_REASON_`, such as `NEIGH_QUEUEFULL`.
             pub fn name(self) -> &'static str {
                 match self { $(DropReason::$variant => $name,)* }
@@ -54,7 +48,7 @@ drop_reasons! {
     IpLocalSource "IP_LOCAL_SOURCE" "the source address is one of ours";
     IpInvalidDest "IP_INVALID_DEST" "an address that must not be a destination";
     IpNoproto "IP_NOPROTO" "no handler for this IP protocol";
-    IpTtlExceeded "IP_TTL_EXCEEDED" "TTL or hop limit ran out";
+    IpTtlExceeded "IP_INHDR" "TTL or hop limit ran out";
     UnicastInL2Multicast "UNICAST_IN_L2_MULTICAST" "a unicast IP packet in a broadcast or multicast frame";
     NeighCreatefail "NEIGH_CREATEFAIL" "no neighbour entry could be made: the table is full";
     NeighFailed "NEIGH_FAILED" "the neighbour did not answer";

@@ -27,7 +27,10 @@ pub mod rng;
 pub mod route;
 pub mod socket;
 pub mod sysctl;
+#[cfg(test)]
+mod testnet;
 pub mod timer;
+mod tunnel;
 mod udp;
 
 use core::time::Duration;
@@ -114,6 +117,7 @@ pub struct Stack {
     pub(crate) neigh: neigh::NeighTables,
     pub(crate) ip: ip::IpState,
     pub(crate) icmp: icmp::IcmpState,
+    pub(crate) tunnels: tunnel::Tunnels,
     pub(crate) sockets: socket::Sockets,
 }
 
@@ -130,7 +134,8 @@ impl Stack {
             fib: route::Fib::default(),
             neigh: neigh::NeighTables::new(&rng),
             ip: ip::IpState::new(&rng),
-            icmp: icmp::IcmpState::default(),
+            icmp: icmp::IcmpState::new(&rng),
+            tunnels: tunnel::Tunnels::default(),
             sockets: socket::Sockets::new(&rng),
             rng,
             config,

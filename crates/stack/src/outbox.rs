@@ -7,6 +7,15 @@ use wire::{Frame, Instant};
 use crate::record::{IfIndex, What};
 use crate::socket::Pid;
 
+/// A packet that is received without having been on a wire (`enqueue_to_backlog`).
+#[derive(Debug)]
+pub(crate) enum Backlog {
+    /// By `lo`, or decapsulated by a tunnel: a complete link-layer frame for that interface.
+    Frame(IfIndex, Frame),
+    /// The host's own copy of a group packet that it sent by that interface; starts at the IP header.
+    Looped(IfIndex, Frame),
+}
+
 /// Effects that wait for the driver.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -16,8 +25,8 @@ pub(crate) struct Outbox {
     pub(crate) wakeups: VecDeque<Pid>,
     /// Facts; empty when recording is off.
     pub(crate) records: VecDeque<(Instant, What)>,
-    /// Packets that were sent by `lo` and wait to be received by it.
-    pub(crate) loopback: VecDeque<(IfIndex, Frame)>,
+    /// Packets that this host sent to itself and that wait to be received.
+    pub(crate) backlog: VecDeque<Backlog>,
     recording: bool,
 }
 

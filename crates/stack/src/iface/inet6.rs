@@ -423,6 +423,7 @@ impl Stack {
             self.ndisc_send_unsolicited(now, ifindex, addr);
         }
         if link_local && first_link_local {
+            self.mld_dad_complete(now, ifindex);
             self.router_solicit_start(now, ifindex, addr);
             self.advertise_kick(now, ifindex);
         }

@@ -1,26 +1,87 @@
 //! IPv4 and IPv6: input, delivery, forwarding, output, fragments. Linux: net/ipv4/ip_*.c, net/ipv6/ip6_*.c.
+//!
+//! The way in: `dev` (which frames are ours) -> `input4`/`input6` (header checks, route) -> `reasm` -> transport,
+//! or `forward`. The way out: `output` -> `fragment` -> [`Stack::neigh_output`] -> `dev`. `options` rewrites IPv4
+//! options, `mcast` holds memberships that `igmp` and `mld` report, `ident` numbers packets.
 
-use std::net::IpAddr;
+pub(crate) mod dev;
+mod forward;
+mod fragment;
+mod glue;
+mod ident;
+mod igmp;
+mod input4;
+mod input6;
+pub(crate) mod mcast;
+mod mld;
+pub(crate) mod options;
+mod output;
+mod reasm;
 
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use wire::Instant;
 use wire::ip::Protocol;
-use wire::{Frame, Instant};
 
+use crate::Stack;
 use crate::record::IfIndex;
 use crate::rng::Rng;
 use crate::route::Dst;
-use crate::{Errno, Stack};
 
 /// What happens in IP later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TimerEvent {}
+pub(crate) enum TimerEvent {
+    /// Fragments of this packet did not all come in time.
+    Reassembly(reasm::FragKey),
+    /// A membership report is due.
+    Report { ifindex: IfIndex, protocol: mcast::Protocol, timer: mcast::ReportTimer },
+}
 
 /// IP's own state: reassembly, identification counters, group membership.
 #[derive(Clone, Debug)]
-pub(crate) struct IpState {}
+pub(crate) struct IpState {
+    idents: ident::Idents,
+    reasm4: reasm::Reassembly,
+    reasm6: reasm::Reassembly,
+    pub(crate) mcast: mcast::Memberships,
+    /// Empty until the first packet for this host, then [`RX_ROUTES`] slots.
+    rx_routes: Vec<RxRoute>,
+}
+
+/// Routes of arriving packets that are remembered, a power of two.
+const RX_ROUTES: usize = 16;
+
+/// One remembered route to ourselves; void when the routing generation has moved on.
+#[derive(Clone, Copy, Debug)]
+struct RxRoute {
+    generation: u32,
+    iif: IfIndex,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    route: Dst,
+}
+
+impl RxRoute {
+    /// Where a pair of addresses is remembered.
+    #[inline]
+    fn slot(src: Ipv4Addr, dst: Ipv4Addr) -> usize {
+        let mixed = (src.to_bits() ^ dst.to_bits().rotate_left(16)).wrapping_mul(0x9e37_79b9);
+        (mixed >> 28) as usize % RX_ROUTES
+    }
+}
 
 impl IpState {
-    pub(crate) fn new(_rng: &Rng) -> IpState {
-        IpState {}
+    pub(crate) fn new(rng: &Rng) -> IpState {
+        IpState {
+            idents: ident::Idents::new(rng),
+            reasm4: reasm::Reassembly::default(),
+            reasm6: reasm::Reassembly::default(),
+            mcast: mcast::Memberships::new(rng),
+            rx_routes: Vec::new(),
+        }
     }
 }
 
@@ -92,34 +153,12 @@ pub(crate) struct RxMeta {
 }
 
 impl Stack {
-    pub(crate) fn dev_receive(&mut self, _now: Instant, _ifindex: IfIndex, _frame: Frame) {}
-
-    /// Hands a complete link-layer frame to the interface: to the wire ([`Stack::poll_transmit`]), to `lo`'s
-    /// own input, or into a tunnel.
-    pub(crate) fn dev_xmit(&mut self, _now: Instant, _ifindex: IfIndex, _frame: Frame) {}
-
-    pub(crate) fn run_loopback(&mut self, _now: Instant) {}
-
-    pub(crate) fn ip_timeout(&mut self, _now: Instant, event: TimerEvent) {
-        match event {}
-    }
-
-    /// Joins `group` on the interface once more (counted): what IGMP and MLD report and the MAC filter lets in.
-    pub(crate) fn mcast_join(&mut self, _now: Instant, _ifindex: IfIndex, _group: IpAddr) {}
-
-    /// Undoes one [`Stack::mcast_join`].
-    pub(crate) fn mcast_leave(&mut self, _now: Instant, _ifindex: IfIndex, _group: IpAddr) {}
-
-    /// Sends a transport segment (`frame` starts at the transport header, with headroom) by the route
-    /// `dst`: network header, fragmentation, neighbour. `EMSGSIZE` when it may not be fragmented and is larger
-    /// than the path MTU.
-    pub(crate) fn ip_output(
-        &mut self,
-        _now: Instant,
-        _dst: &Dst,
-        _out: &IpOut,
-        _frame: Frame,
-    ) -> Result<(), Errno> {
-        Err(Errno::ENETUNREACH)
+    pub(crate) fn ip_timeout(&mut self, now: Instant, event: TimerEvent) {
+        match event {
+            TimerEvent::Reassembly(key) => self.reassembly_timeout(now, key),
+            TimerEvent::Report { ifindex, protocol, timer } => {
+                self.report_timeout(now, ifindex, protocol, timer);
+            }
+        }
     }
 }

@@ -20,8 +20,6 @@ mod raw;
 pub(crate) mod read;
 mod receive;
 pub(crate) mod send;
-#[cfg(test)]
-mod tests;
 
 use std::net::IpAddr;
 
