@@ -48,11 +48,13 @@ pub struct Options {
     pub idle: Duration,
     /// System calls and their results.
     pub calls: bool,
+    /// How the hosts were set up before anything happened, and the routes that come with every address.
+    pub setup: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { title: None, unfold: false, idle: Duration::from_secs(3), calls: true }
+        Options { title: None, unfold: false, idle: Duration::from_secs(3), calls: true, setup: false }
     }
 }
 

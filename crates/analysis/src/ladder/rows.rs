@@ -46,9 +46,16 @@ pub(super) fn of(journal: &Journal, traffic: &Traffic, columns: &[Column], optio
         }
     }
     let results = results(journal);
+    let mut setting_up = journal.records.first().map(|r| r.at);
     for (i, r) in journal.records.iter().enumerate() {
         if let Some(t) = by_record.get(&i) {
             b.packet(i, t, &mut flows);
+        }
+        if setting_up.is_some_and(|at| r.at > at) || matches!(r.what, What::Tx { .. } | What::Call { .. }) {
+            setting_up = None;
+        }
+        if !options.setup && (is_routine(r) || setting_up.is_some() && is_setup(r)) {
+            continue;
         }
         match &r.what {
             What::Rx { .. } => b.arrived(i, r),
@@ -75,6 +82,20 @@ pub(super) fn of(journal: &Journal, traffic: &Traffic, columns: &[Column], optio
         }
     }
     b.rows
+}
+
+/// Commands and what follows from them, before the first packet and call.
+fn is_setup(r: &Record) -> bool {
+    matches!(r.what, What::Admin { .. } | What::Addr { .. } | What::Link { .. } | What::Route { .. })
+}
+
+/// What comes with every address and every socket and tells nothing.
+fn is_routine(r: &Record) -> bool {
+    match &r.what {
+        What::Route { text, .. } => text.contains("proto kernel") || text.contains("table local"),
+        What::Sock { to, from, .. } => matches!((from, to), (None, Some("UNCONN")) | (_, None)),
+        _ => false,
+    }
 }
 
 /// Call and return records by node, program and number.
