@@ -3,9 +3,9 @@
 
 use stack::neigh::NudState;
 
+use super::about;
 use super::{Case, Entry, EntryStep, Findings};
 use crate::explain::Ref;
-use crate::ladder::span;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     for entry in &case.entries {
@@ -21,7 +21,7 @@ fn step(case: &Case<'_>, entry: &Entry, a: &EntryStep, b: &EntryStep, out: &mut 
     let family = if entry.addr.is_ipv4() { "ipv4" } else { "ipv6" };
     let sysctl = |name: &str| format!("net.{family}.neigh.default.{name}");
     let after = b.at.saturating_since(a.at).as_nanos();
-    let after = span(u64::try_from(after).unwrap_or(u64::MAX) / 1_000_000 * 1_000_000);
+    let after = about(u64::try_from(after).unwrap_or(u64::MAX));
     let refs = [Ref::Record(a.record), Ref::Record(b.record)];
     let same_mac = a.lladdr == b.lladdr;
     match (a.to, b.to) {
@@ -90,7 +90,7 @@ fn probes(case: &Case<'_>, entry: &Entry, out: &mut Findings) {
     let failed = entry.steps.iter().find(|s| s.to == Some(NudState::Failed) && s.at >= last.at);
     let apart = if probes.len() > 1 {
         let ns = last.at.saturating_since(first.at).as_nanos() / (probes.len() as u128 - 1);
-        format!(", {} apart", span(u64::try_from(ns).unwrap_or(u64::MAX) / 1_000_000 * 1_000_000))
+        format!(", {} apart", about(u64::try_from(ns).unwrap_or(u64::MAX)))
     } else {
         String::new()
     };

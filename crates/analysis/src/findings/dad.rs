@@ -4,9 +4,9 @@
 use stack::record::{AddrChange, What};
 use wire::ndp;
 
+use super::about;
 use super::{Case, Findings};
 use crate::explain::Ref;
-use crate::ladder::span;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     for (i, r) in case.journal.records.iter().enumerate() {
@@ -25,10 +25,10 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             AddrChange::Preferred => {
                 let (Some(start), false) = (tentative, probes.is_empty()) else { continue };
                 let ns = r.at.saturating_since(case.journal.records[start].at).as_nanos();
-                let ns = u64::try_from(ns).unwrap_or(u64::MAX) / 1_000_000 * 1_000_000;
+                let ns = u64::try_from(ns).unwrap_or(u64::MAX);
                 let text = format!(
                     "{host} asked whether anybody has {addr}, heard nothing for {} and uses it",
-                    span(ns)
+                    about(ns)
                 );
                 let refs = probes.into_iter().map(Ref::Packet).chain([Ref::Record(start), Ref::Record(i)]);
                 out.say("dad-passed", text, refs);

@@ -311,6 +311,15 @@ impl Returned<'_> {
     }
 }
 
+/// A length of time in at most four digits: `3.072 s`, `44.37 us`.
+pub(crate) fn about(ns: u64) -> String {
+    let mut unit = 1;
+    while ns / unit >= 10_000 {
+        unit *= 10;
+    }
+    crate::ladder::span(ns / unit * unit)
+}
+
 fn later_addrs(journal: &Journal) -> BTreeMap<IpAddr, NodeId> {
     let mut addrs = BTreeMap::new();
     for r in &journal.records {
@@ -357,10 +366,23 @@ impl Findings {
     pub(crate) fn say(&mut self, finding: &'static str, text: String, refs: impl IntoIterator<Item = Ref>) {
         let refs = in_order(refs);
         let Some(at_ns) = refs.iter().filter_map(|r| self.time(*r)).min() else { return };
+        let text = self.capitalised(text);
         if self.out.sentences.iter().any(|s| s.text == text) {
             return;
         }
         self.out.sentences.push(Sentence { finding, text, refs, at_ns });
+    }
+
+    /// A sentence begins with a capital, a host's name is written as it is.
+    fn capitalised(&self, text: String) -> String {
+        let first = text.split([' ', '\'']).next().unwrap_or("");
+        let mut chars = text.chars();
+        match chars.next() {
+            Some(c) if self.sysctls.iter().all(|(name, _)| name != first) => {
+                c.to_uppercase().collect::<String>() + chars.as_str()
+            }
+            _ => text,
+        }
     }
 
     fn time(&self, r: Ref) -> Option<u64> {

@@ -6,9 +6,9 @@ use stack::DropReason;
 use stack::neigh::NudState;
 use stack::record::What;
 
+use super::about;
 use super::{Case, Findings, Question};
 use crate::explain::Ref;
-use crate::ladder::span;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let mut done = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         // Questions of the attempt that failed first.
         let attempt: Vec<&&Question> = unanswered.iter().filter(|o| o.at <= failed.at).collect();
         let waited = failed.at.saturating_since(q.at).as_nanos();
-        let waited = span(u64::try_from(waited).unwrap_or(u64::MAX) / 1_000_000 * 1_000_000);
+        let waited = about(u64::try_from(waited).unwrap_or(u64::MAX));
         let host = case.name(q.node);
         let mut refs: Vec<Ref> = attempt.iter().map(|o| Ref::Packet(o.number)).collect();
         refs.push(Ref::Record(failed.record));

@@ -3,9 +3,9 @@
 
 use stack::record::What;
 
+use super::about;
 use super::{Case, Findings, Question};
 use crate::explain::Ref;
-use crate::ladder::span;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     for q in case.questions.iter().filter(|q| !q.unicast) {
@@ -19,7 +19,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             case.name(q.node),
             q.addr,
             case.name(answer.from),
-            span(took)
+            about(took)
         );
         let mut refs = vec![Ref::Packet(q.number), Ref::Packet(answer.number)];
         if let Some((record, queued)) = waited(case, q) {

@@ -80,9 +80,9 @@ fn silence_is_told_with_its_count_its_length_and_who_heard_of_it() {
     let j = h.journal;
     assert_eq!(
         of(&j, "no-answer"),
-        ["nobody answered for 192.0.2.2: client asked 3 times and gave up after 3 s (FAILED)"]
+        ["Nobody answered for 192.0.2.2: client asked 3 times and gave up after 3 s (FAILED)"]
     );
-    assert_eq!(of(&j, "no-answer-drops"), ["the 1 packet that waited was dropped (NEIGH_FAILED)"]);
+    assert_eq!(of(&j, "no-answer-drops"), ["The 1 packet that waited was dropped (NEIGH_FAILED)"]);
     assert_eq!(
         of(&j, "no-answer-silent"),
         ["client's sendto() had returned 1 before anybody could know, and nothing told the program later"]
@@ -154,7 +154,7 @@ fn a_permanent_entry_is_used_without_questions_even_when_it_is_wrong() {
     assert_eq!(
         of(&j, "static-entry-wrong"),
         [
-            "the entry names other's 02:00:00:00:00:03, which is not server's: the packets went to the wrong place \
+            "The entry names other's 02:00:00:00:00:03, which is not server's: the packets went to the wrong place \
           and client got no error"
         ]
     );
@@ -175,7 +175,7 @@ fn a_spoofed_reply_overwrites_and_the_traffic_follows_it() {
     assert_eq!(
         of(&j, "two-claims"),
         [
-            "two link-layer addresses claim 192.0.2.2: server's 02:00:00:00:00:02 and mallory's 02:00:00:00:00:03"
+            "Two link-layer addresses claim 192.0.2.2: server's 02:00:00:00:00:02 and mallory's 02:00:00:00:00:03"
         ]
     );
     assert_eq!(
@@ -201,8 +201,8 @@ fn gratuitous_arp_is_believed_only_where_an_entry_exists() {
     assert_eq!(
         of(&h.journal, "gratuitous"),
         [
-            "the gratuitous ARP for 192.0.2.2 changed client's entry at once",
-            "the gratuitous ARP for 192.0.2.2 was ignored by third, which had no entry for it"
+            "The gratuitous ARP for 192.0.2.2 changed client's entry at once",
+            "The gratuitous ARP for 192.0.2.2 was ignored by third, which had no entry for it"
         ]
     );
     assert!(decides(&h.journal).contains(&"net.ipv4.conf.all.arp_accept=0 third".to_string()));
@@ -287,13 +287,13 @@ fn growing_ttls_are_a_traceroute_and_each_answer_has_its_packet() {
     assert_eq!(
         of(&j, "traceroute"),
         [
-            "packets to 203.0.113.1 with growing TTL made each router on the way answer in turn: 1 192.0.2.254, 2 \
+            "Packets to 203.0.113.1 with growing TTL made each router on the way answer in turn: 1 192.0.2.254, 2 \
           198.51.100.2"
         ]
     );
     assert_eq!(
         of(&j, "icmp-error")[0],
-        "the packet to 203.0.113.1 reached r1 with TTL 1, too few for another hop (time exceeded)"
+        "The packet to 203.0.113.1 reached r1 with TTL 1, too few for another hop (time exceeded)"
     );
 }
 
@@ -318,14 +318,14 @@ fn a_learnt_path_mtu_leads_to_a_local_refusal() {
     assert_eq!(
         of(&j, "pmtu-learnt"),
         [
-            "the packet of 1428 bytes with DF did not fit the next link of router, which told client the MTU there: \
+            "The packet of 1428 bytes with DF did not fit the next link of router, which told client the MTU there: \
           1000"
         ]
     );
     assert_eq!(of(&j, "pmtu-remembered"), ["client remembers 1000 for this destination (a route exception)"]);
     assert_eq!(
         of(&j, "pmtu-refused"),
-        ["from then on client refuses by itself: send() failed with EMSGSIZE and nothing was sent"]
+        ["From then on client refuses by itself: send() failed with EMSGSIZE and nothing was sent"]
     );
     assert!(of(&j, "pmtu-black-hole").is_empty());
 }
@@ -408,14 +408,14 @@ fn econnrefused_is_tied_to_the_icmp_error_and_only_connected_sockets_hear_it() {
     );
     assert_eq!(
         of(&j, "icmp-error"),
-        ["nothing is bound to port 9 at server, which says so (port unreachable)"]
+        ["Nothing is bound to port 9 at server, which says so (port unreachable)"]
     );
     assert!(explain(&j).folklore.is_empty());
     let j = closed_port(false, "1");
     assert_eq!(
         of(&j, "error-not-told"),
         [
-            "the ICMP error reached client, whose program was not told: its socket is not connected, and sendto() \
+            "The ICMP error reached client, whose program was not told: its socket is not connected, and sendto() \
           had returned 1 long before"
         ]
     );
@@ -444,7 +444,7 @@ fn datagrams_lost_swapped_cut_and_dropped_are_counted() {
     assert_eq!(
         of(&j, "udp-reordered"),
         [
-            "datagrams from client to server port 9 arrived in another order than they were sent; UDP does not mend \
+            "Datagrams from client to server port 9 arrived in another order than they were sent; UDP does not mend \
           it"
         ]
     );
@@ -529,7 +529,7 @@ fn faults_are_tied_to_the_packets_they_met() {
     let id = h.tx(0, 0, &udp4((1, 2), (C, S), (40000, 9), b"x"));
     h.push(0, 0, What::Lost { id, cause: stack::record::LossCause::Fault(0) });
     let e = explain(&h.journal);
-    assert_eq!(e.sentences[0].text, "fault 1 (client: 1st udp) dropped 1 packet");
+    assert_eq!(e.sentences[0].text, "Fault 1 (client: 1st udp) dropped 1 packet");
     assert_eq!(e.sentences[0].refs, [Ref::Packet(1)]);
 }
 
@@ -555,7 +555,7 @@ fn a_group_is_joined_and_one_packet_reaches_its_members() {
     let id = h.tx(1000, 0, &frame);
     h.rx(1000, 1, id, &frame);
     assert_eq!(of(&h.journal, "joined"), ["a said by IGMP that it wants 239.1.1.1"]);
-    assert_eq!(of(&h.journal, "one-to-many"), ["one packet to the group 239.1.1.1 reached a"]);
+    assert_eq!(of(&h.journal, "one-to-many"), ["One packet to the group 239.1.1.1 reached a"]);
 }
 
 #[test]

@@ -212,7 +212,11 @@ fn setting_up_is_shown_only_when_asked_for() {
     let mut h = Hand::new(&[("client", &["192.0.2.1"]), ("server", &["192.0.2.2"])]);
     h.push(0, 0, What::Admin { text: "ip link set eth0 up".into() });
     h.push(0, 0, What::Link { ifindex: 2, up: true, carrier: true });
-    h.push(0, 0, What::Route { text: "local 192.0.2.1 dev eth0 table local proto kernel".into(), added: true });
+    h.push(
+        0,
+        0,
+        What::Route { text: "local 192.0.2.1 dev eth0 table local proto kernel".into(), added: true },
+    );
     h.pass(1000, 0, 1, &arp_request(mac(1), "192.0.2.1", "192.0.2.2"));
     h.push(2000, 0, What::Admin { text: "ip neigh flush all".into() });
     let rows = |setup| Ladder::new(&h.journal, &Options { setup, ..Options::default() }).rows.len();

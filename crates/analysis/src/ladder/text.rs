@@ -152,7 +152,7 @@ fn style_of(kind: EventKind) -> Style {
 }
 
 /// Narrowest and widest area for labels beside the arrows of two hosts.
-const LABELS: (usize, usize) = (12, 22);
+const LABELS: (usize, usize) = (8, 22);
 
 impl<'a> Layout<'a> {
     fn of(ladder: &'a Ladder, width: usize, color: bool, glyphs: &'a Glyphs) -> Layout<'a> {
@@ -206,10 +206,7 @@ impl<'a> Layout<'a> {
             RowKind::Event(_) | RowKind::Idle { .. } | RowKind::Folded { .. } => None,
         });
         let labels = packets.flat_map(|p| p.before.iter().chain(&p.after)).filter(|l| l.column == column);
-        let widest = labels.map(|l| width(&l.text)).filter(|w| *w <= LABELS.1).max().unwrap_or(0);
-        let c = &self.ladder.columns[column];
-        let header = width(&c.name) + 1 + c.addrs.first().map_or(0, |a| width(a));
-        widest.max(header.min(LABELS.1))
+        labels.map(|l| width(&l.text)).filter(|w| *w <= LABELS.1).max().unwrap_or(0)
     }
 
     fn start(&self, number: Option<u32>, at_ns: Option<u64>) -> Canvas {
@@ -412,13 +409,13 @@ impl<'a> Layout<'a> {
         let (begin, end) = span_at;
         let len = end - begin;
         let g = self.glyphs;
-        let words = cut(&p.words, len.saturating_sub(6), g.unicode);
+        let words = cut(&p.words, len.saturating_sub(4), g.unicode);
         let w = width(&words);
         let silent = !p.lost && p.arrivals.is_empty();
         let (mut from, mut to) = (begin, end);
         if p.lost {
             // The cross stands at two thirds of the way, or behind the words.
-            let travelled = (len * 2 / 3).max(w + 5).min(len);
+            let travelled = (len * 2 / 3).max(w + 6).min(len);
             if rightwards { to = begin + travelled } else { from = end - travelled }
         }
         c.put(from, &g.line.repeat(to - from), Style::Arrow);
@@ -429,7 +426,8 @@ impl<'a> Layout<'a> {
             (.., false) => (g.left, Style::Arrow),
         };
         c.put(if rightwards { to - 1 } else { from }, head.0, head.1);
-        let text_at = if rightwards { from + 2 } else { from + 3 };
+        // One stroke less before words that need the room.
+        let text_at = from + if w + 6 > len { 1 } else { 2 } + usize::from(!rightwards && w + 6 <= len);
         c.put(text_at, &format!(" {words} "), Style::Plain);
         if let Some(transit) = self.transit(p) {
             let w_transit = width(&transit) + 2;

@@ -71,6 +71,11 @@ impl Flows {
             if !full || self.first.contains_key(&own) {
                 self.first.insert(own, h.seq);
             }
+        } else if h.flags.rst() {
+            // A reset for a connection that never was: its number stands for itself.
+            if !full {
+                self.first.entry(own).or_insert(h.seq);
+            }
         } else if !full {
             // Seen from the middle on: the first byte seen is number 1.
             self.first.entry(own).or_insert(SeqNum(h.seq.0.wrapping_sub(1)));
