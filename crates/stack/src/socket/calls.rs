@@ -7,7 +7,6 @@ use wire::ip::Protocol;
 
 use super::Pid;
 use super::file::{FileId, FileKind};
-use super::poll::PollWait;
 use super::sock::{Dgram, DgramKind, SockOptions};
 use super::wait::{CallKey, Timeout, Wait};
 use crate::call::{Call, CallResult, Data, Domain, Fd, MsgFlags, Outcome, PollEvents, Ret, SockType};
@@ -51,7 +50,6 @@ impl Stack {
         outcome
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm for each call")]
     fn try_call(&mut self, now: Instant, pid: Pid, call: &Call) -> Step {
         let one = core::slice::from_ref;
         match call {
@@ -116,7 +114,7 @@ impl Stack {
             })),
             Call::Poll { fds, timeout_ms } => match self.sys_poll(pid, fds, *timeout_ms) {
                 Ok(ret) => Step::Done(Ok(ret)),
-                Err(PollWait(wait)) => Step::Wait(wait),
+                Err(wait) => Step::Wait(*wait),
             },
             Call::EpollCreate => self.sys_epoll_create(pid).into(),
             Call::EpollCtl { epfd, op, fd, events, data } => {

@@ -51,7 +51,7 @@ impl Stack {
         pid: Pid,
         fds: &[(Fd, PollEvents)],
         timeout_ms: i32,
-    ) -> Result<Ret, PollWait> {
+    ) -> Result<Ret, Box<Wait>> {
         let mut found = Vec::with_capacity(fds.len());
         let mut on = Vec::new();
         let mut ready = false;
@@ -72,9 +72,6 @@ impl Stack {
         if ready || timeout_ms == 0 {
             return Ok(Ret::Poll(found));
         }
-        Err(PollWait(Wait { on, timeout: timeout(timeout_ms), over: Ok(Ret::Poll(found)) }))
+        Err(Box::new(Wait { on, timeout: timeout(timeout_ms), over: Ok(Ret::Poll(found)) }))
     }
 }
-
-/// Nothing is ready.
-pub(super) struct PollWait(pub(super) Wait);

@@ -28,7 +28,8 @@ fn addrs_overlap(a: &Dgram, b: &Dgram) -> bool {
 fn conflicts(a: &Dgram, b: &Dgram) -> bool {
     let (oa, ob) = (&a.opts, &b.opts);
     let same_dev = oa.bound_if == 0 || ob.bound_if == 0 || oa.bound_if == ob.bound_if;
-    !(oa.reuse_addr && ob.reuse_addr) && !(oa.reuse_port && ob.reuse_port) && same_dev && addrs_overlap(a, b)
+    let share = (oa.reuse_addr && ob.reuse_addr) || (oa.reuse_port && ob.reuse_port);
+    !share && same_dev && addrs_overlap(a, b)
 }
 
 impl Stack {

@@ -278,9 +278,10 @@ impl<'a> Parser<'a> {
                 (n @ 1.., value) => (1 + n, u8::try_from(value).expect("two hexadecimal digits")),
                 _ => (0, 0),
             },
-            b'0'..=b'7' => match digits(self.at, 8, 3) {
-                (n, value) => u8::try_from(value).map_or((0, 0), |value| (n, value)),
-            },
+            b'0'..=b'7' => {
+                let (n, value) = digits(self.at, 8, 3);
+                u8::try_from(value).map_or((0, 0), |value| (n, value))
+            }
             _ => (0, 0),
         };
         if used == 0 {

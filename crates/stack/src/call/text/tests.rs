@@ -35,6 +35,7 @@ fn literal(text: &str) -> Data {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn calls_are_read_as_a_c_programmer_writes_them() {
     let s = 3;
     let flags = MsgFlags(0);
