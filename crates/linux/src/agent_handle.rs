@@ -52,6 +52,8 @@ pub(crate) struct Namespace {
     /// The kernel's numbers of the interfaces, in order.
     pub(crate) ifindexes: Vec<u32>,
     pub(crate) taps: Vec<OwnedFd>,
+    /// One for each TAP, or none at all.
+    pub(crate) stamps: Vec<OwnedFd>,
     pub(crate) events: OwnedFd,
     pub(crate) dump: OwnedFd,
     pub(crate) counters: Vec<OwnedFd>,
@@ -166,10 +168,12 @@ impl Agent {
             }
             (other, _) => return Err(self.died(&format!("unexpected answer {other:?}"))),
         };
-        let (mut taps, mut events, mut dump, mut counters) = (Vec::new(), None, None, Vec::new());
+        let (mut taps, mut stamps, mut events, mut dump, mut counters) =
+            (Vec::new(), Vec::new(), None, None, Vec::new());
         for (role, fd) in roles.into_iter().zip(fds) {
             match role {
                 Role::Tap => taps.push(fd),
+                Role::Stamps => stamps.push(fd),
                 Role::Events => events = Some(fd),
                 Role::Dump => dump = Some(fd),
                 Role::Counters => counters.push(fd),
@@ -177,7 +181,7 @@ impl Agent {
         }
         match (events, dump) {
             (Some(events), Some(dump)) if taps.len() == ifindexes.len() => {
-                Ok(Namespace { ifindexes, taps, events, dump, counters })
+                Ok(Namespace { ifindexes, taps, stamps, events, dump, counters })
             }
             _ => Err(self.died("descriptors are missing from its answer")),
         }

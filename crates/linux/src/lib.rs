@@ -9,7 +9,7 @@
 //! * [`LiveWorld::new`], [`LiveWorld::run`], [`LiveWorld::exec`]
 //! * [`agent_main`]: the other half, which `main` of the binary calls first
 //!
-//! Map: `agent` lives in the namespace, `agent_handle` and `protocol` talk to it; `netlink`, `nstat` and `probe`
+//! Map: `agent` lives in the namespace, `agent_handle` and `protocol` talk to it; `netlink`, `nstat`, `probe` and `stamps`
 //! look into the namespace from outside; `live` joins it all to the world.
 
 mod agent;
@@ -22,6 +22,7 @@ mod nstat;
 mod permission;
 mod probe;
 mod protocol;
+mod stamps;
 mod sys;
 pub mod testing;
 

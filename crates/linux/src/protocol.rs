@@ -54,6 +54,8 @@ pub(crate) enum Reply {
 pub(crate) enum Role {
     /// A TAP or TUN, in the order of the interfaces.
     Tap,
+    /// A packet socket that sees, with the kernel's time, what leaves by an interface; in the order of these.
+    Stamps,
     /// A netlink socket that hears of changes.
     Events,
     /// A netlink socket for dumps.

@@ -22,12 +22,30 @@ fn check_len(ret: isize) -> io::Result<usize> {
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the one clock that driver and agents share.
 pub(crate) fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// A recent time of `CLOCK_REALTIME` as `CLOCK_MONOTONIC` had it.
+pub(crate) fn monotonic_of_realtime(realtime_ns: u64) -> u64 {
+    let before = monotonic_ns();
+    let realtime_now = clock_ns(libc::CLOCK_REALTIME);
+    let after = monotonic_ns();
+    let age = realtime_now.saturating_sub(realtime_ns);
+    before.midpoint(after).saturating_sub(age)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec that lives on our stack.
-    let ret = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut ts) };
-    assert_eq!(ret, 0, "CLOCK_MONOTONIC always exists");
-    let secs = u64::try_from(ts.tv_sec).expect("monotonic time is not negative");
-    secs * 1_000_000_000 + u64::try_from(ts.tv_nsec).expect("nor its fraction")
+    let ret = unsafe { libc::clock_gettime(clock, &raw mut ts) };
+    assert_eq!(ret, 0, "these clocks always exist");
+    nanoseconds(&ts)
+}
+
+/// A time after 1970; 0 before.
+pub(crate) fn nanoseconds(ts: &libc::timespec) -> u64 {
+    let secs = u64::try_from(ts.tv_sec).unwrap_or(0);
+    secs.saturating_mul(1_000_000_000).saturating_add(u64::try_from(ts.tv_nsec).unwrap_or(0))
 }
 
 /// A connected pair of Unix sockets, closed on exec.

@@ -156,6 +156,7 @@ fn setup(sysctls: &[(String, String)], ifaces: &[WantIface]) -> Result<Made, Fai
     for (name, value) in sysctls.iter().filter(|(name, _)| names_iface(name)) {
         sysctl::write(name, value)?;
     }
+    fds.extend(ifindexes.iter().filter_map(|ifindex| probe::stamps(*ifindex)).map(|fd| (Role::Stamps, fd)));
     fds.extend(probe::open()?);
     Ok((ifindexes, fds))
 }

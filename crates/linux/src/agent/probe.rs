@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::Failure;
 use crate::protocol::Role;
+use crate::stamps::STAMPED_BYTES;
 use crate::sys::check;
 
 /// What the driver hears of: `RTMGRP_LINK`, `RTMGRP_NEIGH`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`,
@@ -30,6 +31,45 @@ pub(super) fn open() -> Result<Vec<(Role, OwnedFd)>, Failure> {
         }
     }
     Ok(fds)
+}
+
+/// `PACKET_OUTGOING` of linux/if_packet.h
+const PACKET_OUTGOING: u32 = 4;
+/// `SKF_AD_OFF + SKF_AD_PKTTYPE` of linux/filter.h
+const PACKET_TYPE_AT: u32 = 0xffff_f000 + 4;
+
+/// Sees the first [`STAMPED_BYTES`] of each packet that leaves by an interface, just before the driver (Linux:
+/// net/core/dev.c `dev_queue_xmit_nit()`), with the time. `None` where the kernel has no packet sockets.
+pub(super) fn stamps(ifindex: u32) -> Option<OwnedFd> {
+    let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, PACKET_TYPE_AT),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, PACKET_OUTGOING),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, STAMPED_BYTES),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
+    let on: libc::c_int = 1;
+    // SAFETY: the filter, the option and the address are locals that outlive the calls; the descriptor is new
+    // and ours. Protocol 0 until bind, so that nothing passes before the filter stands.
+    unsafe {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let fd = OwnedFd::from_raw_fd(check(libc::socket(libc::AF_PACKET, kind, 0)).ok()?);
+        let option = |name, value: *const libc::c_void, len: usize| {
+            check(libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, value, len as libc::socklen_t))
+                .ok()
+        };
+        option(libc::SO_ATTACH_FILTER, (&raw const program).cast(), size_of_val(&program))?;
+        option(libc::SO_TIMESTAMPNS, (&raw const on).cast(), size_of_val(&on))?;
+        option(libc::SO_RCVBUF, std::ptr::from_ref(&RECEIVE_BYTES).cast(), size_of_val(&RECEIVE_BYTES))?;
+        let mut addr: libc::sockaddr_ll = std::mem::zeroed();
+        addr.sll_family = libc::AF_PACKET as libc::sa_family_t;
+        addr.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        addr.sll_ifindex = ifindex.cast_signed();
+        check(libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), size_of_val(&addr) as libc::socklen_t))
+            .ok()?;
+        Some(fd)
+    }
 }
 
 fn netlink(groups: u32) -> io::Result<OwnedFd> {

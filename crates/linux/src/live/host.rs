@@ -13,6 +13,7 @@ use super::{ExecOutput, LiveHost, LiveIface, LiveProgram, ProgramResult};
 use crate::agent_handle::{Agent, Namespace};
 use crate::error::LinuxError;
 use crate::probe::{Beginning, Probe};
+use crate::stamps::Stamps;
 use crate::sys;
 
 /// Tables that are worth keeping at the end, if the tools are there.
@@ -39,6 +40,8 @@ pub(super) struct Tap {
     pub(super) ifindex: IfIndex,
     pub(super) name: String,
     pub(super) fd: OwnedFd,
+    /// When its packets left; `None` on a kernel without packet sockets.
+    pub(super) stamps: Option<Stamps>,
     /// Somebody deleted it in the namespace.
     pub(super) gone: bool,
     /// There may be packets to read.
@@ -46,21 +49,23 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    fn new(fd: OwnedFd, iface: LiveIface) -> Tap {
-        Tap { ifindex: iface.ifindex, name: iface.name, fd, gone: false, ready: false }
+    fn new(fd: OwnedFd, stamps: Option<OwnedFd>, iface: LiveIface) -> Tap {
+        let stamps = stamps.map(Stamps::new);
+        Tap { ifindex: iface.ifindex, name: iface.name, fd, stamps, gone: false, ready: false }
     }
 }
 
 impl Host {
     pub(super) fn new(agent: Agent, namespace: Namespace, host: LiveHost) -> Result<Host, LinuxError> {
-        let Namespace { ifindexes, taps, events, dump, counters } = namespace;
+        let Namespace { ifindexes, taps, stamps, events, dump, counters } = namespace;
+        let stamps = stamps.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         let pairs = ifindexes.iter().zip(&host.ifaces);
         let renumbered = pairs.filter(|(k, w)| **k != w.ifindex).map(|(k, w)| (*k, w.ifindex)).collect();
-        let taps = taps.into_iter().zip(host.ifaces);
+        let taps = taps.into_iter().zip(stamps).zip(host.ifaces);
         Ok(Host {
             agent,
             node: host.node,
-            taps: taps.map(|(fd, iface)| Tap::new(fd, iface)).collect(),
+            taps: taps.map(|((fd, stamps), iface)| Tap::new(fd, stamps, iface)).collect(),
             probe: Probe::new(events, dump, counters, renumbered),
             programs: host.programs.into_iter().map(Running::new).collect(),
             asked: Vec::new(),

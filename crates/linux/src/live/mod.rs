@@ -134,8 +134,8 @@ pub struct LiveWorld {
     buf: Vec<u8>,
 }
 
-/// Their descriptors travel in one message with a few others (`SCM_MAX_FD` is 253).
-const MAX_INTERFACES: usize = 240;
+/// Two descriptors of each travel in one message with a few others (`SCM_MAX_FD` is 253).
+const MAX_INTERFACES: usize = 120;
 
 /// How long a run goes on after its last program when the limit does not say.
 const DEFAULT_SETTLE: Duration = Duration::from_secs(1);

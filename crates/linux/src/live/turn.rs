@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use sim::{Event, RunEnd, RunLimit};
-use stack::record::What;
+use stack::record::{IfIndex, What};
 use wire::{Frame, Instant};
 
 use super::host::Tap;
@@ -127,7 +127,6 @@ impl LiveWorld {
 
     /// Everything that can be done now.
     fn turn(&mut self) -> Result<(), LinuxError> {
-        self.advance();
         self.read_packets()?;
         self.look_around()?;
         self.deliver();
@@ -144,38 +143,55 @@ impl LiveWorld {
         self.world.advance_to(now);
     }
 
-    /// What the kernels sent enters the world, and before it what became of the neighbours it was sent to.
+    /// What the kernels sent enters the world at the time it left, and before it what became of the neighbours
+    /// it was sent to.
     fn read_packets(&mut self) -> Result<(), LinuxError> {
-        let mut buf = std::mem::take(&mut self.buf);
-        buf.resize(MAX_FRAME, 0);
+        let mut sent = Vec::new();
         for at in 0..self.hosts.len() {
             for tap in 0..self.hosts[at].taps.len() {
-                let Tap { ifindex, fd, ready, .. } = &mut self.hosts[at].taps[tap];
-                if !std::mem::take(ready) {
-                    continue;
-                }
-                let (ifindex, fd) = (*ifindex, fd.as_raw_fd());
-                for _ in 0..MAX_READS {
-                    let len = match sys::read(fd, &mut buf) {
-                        Ok(len) => len,
-                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                        // `ip link del` took the interface away: its descriptor is an error for ever.
-                        Err(e) if e.raw_os_error() == Some(libc::EBADFD) => {
-                            self.hosts[at].taps[tap].gone = true;
-                            break;
-                        }
-                        Err(e) => return Err(self.hosts[at].io("read a packet")(e)),
-                    };
-                    self.advance();
-                    self.events += 1;
-                    let now = self.world.now();
-                    let look = self.hosts[at].probe.wants_look(now, &buf[..len]);
-                    self.probe(at, look)?;
-                    self.world.inject(self.hosts[at].node, ifindex, Frame::from_slice(&buf[..len]));
+                if std::mem::take(&mut self.hosts[at].taps[tap].ready) {
+                    self.read_tap(at, tap, &mut sent)?;
                 }
             }
         }
-        self.buf = buf;
+        sent.sort_by_key(|packet| packet.left);
+        for Sent { left, at, ifindex, whats, frame } in sent {
+            self.world.advance_to(left);
+            let node = self.hosts[at].node;
+            for what in whats {
+                self.world.record(node, self.world.now(), what);
+            }
+            self.world.inject(node, ifindex, frame);
+        }
+        Ok(())
+    }
+
+    fn read_tap(&mut self, at: usize, tap: usize, sent: &mut Vec<Sent>) -> Result<(), LinuxError> {
+        self.buf.resize(MAX_FRAME, 0);
+        for _ in 0..MAX_READS {
+            let Tap { ifindex, fd, stamps, gone, .. } = &mut self.hosts[at].taps[tap];
+            let len = match sys::read(fd.as_raw_fd(), &mut self.buf) {
+                Ok(len) => len,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                // `ip link del` took the interface away: its descriptor is an error for ever.
+                Err(e) if e.raw_os_error() == Some(libc::EBADFD) => {
+                    *gone = true;
+                    break;
+                }
+                Err(e) => return Err(self.hosts[at].io("read a packet")(e)),
+            };
+            let (ifindex, packet) = (*ifindex, &self.buf[..len]);
+            let stamp = stamps.as_ref().and_then(|stamps| stamps.take(packet));
+            let left = self.world_time(stamp.unwrap_or_else(sys::monotonic_ns));
+            let host = &mut self.hosts[at];
+            let whats = if host.probe.wants_look(left, packet) {
+                host.probe.look(left).map_err(host.io("netlink"))?
+            } else {
+                Vec::new()
+            };
+            self.events += 1;
+            sent.push(Sent { left, at, ifindex, whats, frame: Frame::from_slice(packet) });
+        }
         Ok(())
     }
 
@@ -412,4 +428,17 @@ impl LiveWorld {
         }
         Ok(())
     }
+}
+
+/// A packet that a host sent.
+struct Sent {
+    /// When.
+    left: Instant,
+    /// The host.
+    at: usize,
+    /// By which interface.
+    ifindex: IfIndex,
+    /// What the look at its neighbours showed.
+    whats: Vec<What>,
+    frame: Frame,
 }
