@@ -441,3 +441,97 @@ fn broadcasts_are_looped_back_and_echo_to_them_is_ignored() {
     net.run_for(MS);
     assert_eq!(net.trace(b), ["IP 192.0.2.2>192.0.2.1 ttl 64 iplen 28 ICMP 0/0"]);
 }
+
+/// No bytes from the wire may panic, on a host with every kind of tunnel and on a router. 20,000 frames, half of them
+/// real ones with some bytes changed or cut off.
+#[test]
+fn damaged_frames_never_panic() {
+    use crate::iface::{LinkKind, NewAddr4, Tunnel, TunnelMode};
+    let mut rng = crate::rng::Rng::new(11, "damage");
+    let mut seeds: Vec<Vec<u8>> = Vec::new();
+    for (mut net, a, r, _) in [Net::routed(1000), Net::routed6(1300)] {
+        let to = if net.hosts[r].interfaces().get(2).unwrap().addrs4.is_empty() {
+            "2001:db8:2::1"
+        } else {
+            "198.51.100.1"
+        };
+        for size in [0, 56, 1400] {
+            let _ = net.ping(a, to, size);
+            let _ = net.ping_with(a, to, size, |o| IpOut { ttl: 1, pmtu_discover: false, ..o });
+            net.run_for(SECOND);
+        }
+        if to.starts_with('1') {
+            net.udp(a, to, 9, 100).unwrap();
+            net.run_for(MS);
+        }
+        net.hosts[a].mcast_join(net.now, 2, "239.1.1.1".parse().unwrap());
+        net.hosts[a].mcast_join(net.now, 2, "ff02::99".parse().unwrap());
+        net.run_for(SECOND * 3);
+        seeds.extend(net.sent.iter().map(|s| s.bytes.clone()));
+    }
+    let (mut net, _, r, _) = Net::routed(1000);
+    net.sysctl(r, "net.ipv6.conf.all.forwarding", "1");
+    net.sysctl(r, "net.ipv4.conf.all.accept_source_route", "1");
+    for (mode, local, remote) in [
+        (TunnelMode::Ipip, "192.0.2.126", "192.0.2.1"),
+        (TunnelMode::Gre, "192.0.2.126", "192.0.2.1"),
+        (TunnelMode::Sit, "192.0.2.126", "192.0.2.1"),
+    ] {
+        let mut config = Tunnel::new(mode);
+        config.local = Some(local.parse().unwrap());
+        config.remote = Some(remote.parse().unwrap());
+        let kind = LinkKind::Tunnel(Box::new(config));
+        let i = net.hosts[r].new_interface(mode.name(), kind, wire::Medium::Ip, wire::MacAddr::ZERO, 1400);
+        net.hosts[r].link_set_up(net.now, i, true).unwrap();
+        net.hosts[r].addr_add4(net.now, i, &NewAddr4::new(Ipv4Addr::new(10, i as u8, 0, 1), 24)).unwrap();
+    }
+    for _ in 0..20_000 {
+        let mut frame = seeds[rng.below(seeds.len() as u64) as usize].clone();
+        let ifindex = 2 + rng.below(2) as u32;
+        if rng.below(4) != 0 {
+            let mac = net.hosts[r].interfaces().get(ifindex).unwrap().mac;
+            frame[..6].copy_from_slice(&mac.0);
+        }
+        if rng.below(2) == 0 && frame.len() > 34 && frame[12..14] == [8, 0] {
+            frame[30..34].copy_from_slice(&[192, 0, 2, 126]); // for the router itself
+        }
+        if rng.below(4) == 0 && frame.len() > 34 && frame[12..14] == [8, 0] {
+            frame[23] = [1, 2, 4, 17, 41, 47, 200][rng.below(7) as usize];
+            frame[14] = 0x45 + rng.below(11) as u8;
+        }
+        for _ in 0..rng.below(6) {
+            let at = rng.below(frame.len().min(120) as u64) as usize;
+            frame[at] = rng.next_u32() as u8;
+        }
+        if rng.below(4) == 0 {
+            frame.truncate(rng.below(frame.len() as u64 + 1) as usize);
+        }
+        // Right checksums, so that damage gets past the first check.
+        if frame.len() >= 34 && frame[12..14] == [8, 0] && rng.below(4) != 0 {
+            let hlen = (usize::from(frame[14] & 15) * 4).min(frame.len() - 14);
+            if hlen >= 20 {
+                frame[24..26].fill(0);
+                let sum = wire::checksum::sum(&frame[14..14 + hlen]).finish();
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            }
+        }
+        let tail = rng.below(3) == 0;
+        let mut f = wire::Frame::from_slice(&frame);
+        if tail {
+            let cut = rng.below(frame.len() as u64 + 1) as usize;
+            f = wire::Frame::from_slice(&frame[..cut]);
+            f.set_tail(wire::Bytes::from(&frame[cut..]));
+        }
+        net.hosts[r].handle_frame(net.now, ifindex, f);
+        net.now += MS;
+        net.hosts[r].handle_timeout(net.now);
+        while net.hosts[r].poll_transmit().is_some() {}
+        while net.hosts[r].poll_record().is_some() {}
+    }
+    for (counter, least) in
+        [(Counter::IpInReceives, 3000), (Counter::Ip6InReceives, 3000), (Counter::IpInDelivers, 50)]
+    {
+        let value = net.counter(r, counter);
+        assert!(value > least, "{counter:?} {value}");
+    }
+}
