@@ -3,6 +3,7 @@
 //! A violation is our bug, never a user's: it panics.
 
 mod conservation;
+mod counters;
 mod limits;
 mod order;
 mod timers;
@@ -32,4 +33,5 @@ pub(crate) fn arrival(world: &mut World, direction: u32, key: Key) {
 /// The run is over.
 pub(crate) fn at_end(world: &World) {
     conservation::check(world);
+    counters::check(world);
 }

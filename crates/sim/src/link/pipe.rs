@@ -26,6 +26,9 @@ pub(crate) struct Pipe {
 /// Packets that one direction carries at most; more are lost as if the queue were full.
 pub(crate) const MAX_IN_FLIGHT: usize = 1 << 20;
 
+/// Places that an empty pipe keeps: a world of many links must not remember every link's worst burst.
+const KEPT_CAPACITY: usize = 64;
+
 impl Pipe {
     /// Adds a packet; true when it is the next to arrive, so that the event queue must know.
     #[inline]
@@ -56,7 +59,11 @@ impl Pipe {
     /// Takes the next packet.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<InFlight> {
-        self.packets.pop_front()
+        let packet = self.packets.pop_front();
+        if self.packets.is_empty() && self.packets.capacity() > KEPT_CAPACITY {
+            self.packets = VecDeque::new();
+        }
+        packet
     }
 
     /// Packets on the way.

@@ -75,16 +75,21 @@ impl Host {
 
     /// Counters that are not zero, as `nstat` names them.
     pub(crate) fn counters(&self) -> Vec<(String, u64)> {
-        Vec::new()
+        self.stack.mib().non_zero().map(|(name, value)| (name.to_string(), value)).collect()
     }
 
     /// Tables, as Linux's tools print them.
     pub(crate) fn tables(&self, now: Instant) -> Vec<(String, String)> {
+        let sockets = self.stack.ss_udp();
         let mut tables = vec![
             ("ip neigh".to_string(), self.stack.ip_neigh()),
             ("ip route".to_string(), self.stack.ip_route(now, false, Table::Main)),
             ("ip -6 route".to_string(), self.stack.ip_route(now, true, Table::Main)),
         ];
+        // Its first line is the heading.
+        if sockets.lines().count() > 1 {
+            tables.push(("ss -uan".to_string(), sockets.lines().map(String::from).collect()));
+        }
         if let Some(nat) = &self.nat {
             tables
                 .push(("conntrack -L".to_string(), nat.table_text(now).lines().map(String::from).collect()));
