@@ -235,7 +235,7 @@ impl Stack {
     /// `ip link set dev X arp on` or `off`.
     pub fn link_set_arp(&mut self, now: Instant, ifindex: IfIndex, on: bool) -> Result<(), Errno> {
         let iface = self.ifaces.get_mut(ifindex).ok_or(Errno::ENODEV)?;
-        if iface.noarp == !on {
+        if iface.noarp != on {
             return Ok(());
         }
         iface.noarp = !on;

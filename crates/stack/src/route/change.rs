@@ -506,15 +506,6 @@ impl Stack {
         self.fib.bump();
     }
 
-    /// `rt6_get_dflt_router`: the default route by this router, when it was learnt.
-    pub(crate) fn fib_ra_router(&self, ifindex: IfIndex, router: core::net::Ipv6Addr) -> bool {
-        self.fib
-            .main6
-            .at(0, 0)
-            .iter()
-            .any(|r| r.addrconf && r.oif == ifindex && r.gateway == Some(router.to_bits()))
-    }
-
     /// Removes one learnt default router (`ip6_del_rt`).
     pub(crate) fn fib_del_ra_router(&mut self, now: Instant, ifindex: IfIndex, router: core::net::Ipv6Addr) {
         self.fib_flush6(now, |r| {

@@ -85,7 +85,7 @@ macro_rules! integer_values {
             fn read(text: &str, codec: Codec) -> Result<Self, Refused> {
                 let max = i64::try_from(<$ty>::MAX).unwrap_or(i64::MAX);
                 let value = bounded(text, codec, max)?;
-                Ok(<$ty>::try_from(value).map_err(|_| Refused(format!("a number up to {max}")))?)
+                <$ty>::try_from(value).map_err(|_| Refused(format!("a number up to {max}")))
             }
         }
     )*};

@@ -188,6 +188,10 @@ impl Stack {
         if let Some(errno) = self.sockets.dgrams[sock].take_error() {
             return Err(errno);
         }
+        if flags.has(MsgFlags::CONFIRM) {
+            // dst_confirm_neigh: the program knows that its last packets arrived.
+            self.neigh_confirm(now, way.route.ifindex, way.route.next_hop);
+        }
         match kind {
             DgramKind::Udp => {
                 let corked = self.sockets.dgrams[sock].opts.cork || flags.has(MsgFlags::MORE);
