@@ -13,8 +13,10 @@
 //! 7. Group membership reports, router solicitations and DAD probes leave after random delays: each kind
 //!    is a sequence of its own per interface whose times do not count; reports count by group, once.
 //! 8. Of neighbour states, INCOMPLETE and DELAY do not count: `RTNLGRP_NEIGH` does not report them. The
-//!    same state twice in a row counts once. The time of REACHABLE → STALE does not count: the reachable
+//!    Nor does NOARP, which needs no resolution. The same state twice in a row counts once. The time of REACHABLE → STALE does not count: the reachable
 //!    time is random (RFC 4861 §6.3.2).
+//! 9. Binary data in the text of calls (strings with escapes) does not count: it holds the same ports,
+//!    identifiers and times as the packets, which are compared.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -86,7 +88,7 @@ pub fn lanes(journal: &Journal) -> BTreeMap<(Class, String), Lane> {
             What::Return { program, seq, text, .. } => {
                 let call = calls.get(&(r.node.0, *program, *seq)).copied().unwrap_or("?");
                 let words = format!("{call} = {text}");
-                let key = normal_ports(&words, &mut ports);
+                let key = without_binary(&normal_ports(&words, &mut ports));
                 let programs = journal.nodes.get(r.node.0 as usize).map(|n| n.programs.as_slice());
                 let program_name =
                     programs.and_then(|p| p.get(*program as usize)).map_or("?", String::as_str);
@@ -97,7 +99,7 @@ pub fn lanes(journal: &Journal) -> BTreeMap<(Class, String), Lane> {
                     Some(state) => last.insert((r.node.0, *addr), *state),
                     None => last.remove(&(r.node.0, *addr)),
                 };
-                let counted = !matches!(to, Some(NudState::Incomplete | NudState::Delay));
+                let counted = !matches!(to, Some(NudState::Incomplete | NudState::Delay | NudState::Noarp));
                 if counted && before != *to {
                     let state = to.map_or("removed", NudState::name);
                     let mac = lladdr.map_or(String::new(), |m| format!(" {}", macs.of_addr(m)));
@@ -277,6 +279,33 @@ fn is_ephemeral(port: u16) -> bool {
     (32768..=60999).contains(&port)
 }
 
+/// Replaces quoted strings that contain an escape by `"..."`.
+fn without_binary(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c != '"' {
+            continue;
+        }
+        let mut string = String::new();
+        let mut binary = false;
+        while let Some(c) = chars.next() {
+            match c {
+                '"' => break,
+                '\\' => {
+                    binary = true;
+                    let _ = chars.next();
+                }
+                other => string.push(other),
+            }
+        }
+        out.push_str(if binary { "..." } else { &string });
+        out.push('"');
+    }
+    out
+}
+
 /// Replaces `:54321` in an address of a call's text when the port is ephemeral.
 fn normal_ports(text: &str, ports: &mut Numbered) -> String {
     let mut out = String::new();
@@ -449,4 +478,22 @@ fn digest(bytes: &[u8]) -> String {
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
     format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_and_binary_data_in_calls_are_named_alike() {
+        // No group of an IPv6 address has five digits: what looks like a port is one.
+        let mut ports = Numbered::default();
+        let key = |text: &str, ports: &mut Numbered| without_binary(&normal_ports(text, ports));
+        assert_eq!(
+            key("recvfrom(3, 9, 0) = 2 \"hi\" from 192.0.2.1:40000", &mut ports),
+            "recvfrom(3, 9, 0) = 2 \"hi\" from 192.0.2.1:port-1"
+        );
+        assert_eq!(key("[2001:db8::1]:51000 192.0.2.1:9", &mut ports), "[2001:db8::1]:port-2 192.0.2.1:9");
+        assert_eq!(key("send(3, \"\\10\\0\\\"x\", 0) = 3", &mut ports), "send(3, \"...\", 0) = 3");
+    }
 }

@@ -32,8 +32,7 @@ pub(super) fn errors<'a>(case: &Case<'a>) -> Vec<Error<'a>> {
 
 fn cause<'a>(case: &Case<'a>, error: &Transmission) -> Option<&'a Transmission> {
     let quoted = error.view.quoted()?;
-    let before: Vec<&Transmission> = case.packets().take_while(|t| t.number < error.number).collect();
-    before.into_iter().rev().find(|t| {
+    case.before(error.number).find(|t| {
         let Some(ip) = t.view.inner_ip() else { return false };
         let ends = ip.src == quoted.ip.src() && ip.dst == quoted.ip.dst() && ip.protocol == quoted.protocol;
         let ports = match (quoted.ports, t.view.udp(), t.view.tcp()) {
@@ -145,9 +144,5 @@ fn origin<'a>(case: &Case<'a>, t: &'a Transmission) -> &'a Transmission {
     };
     let wanted = key(t);
     let sender = case.owner_of_ip(ip.src);
-    case.packets()
-        .take_while(|o| o.number <= t.number)
-        .filter(|o| Some(o.from) == sender && key(o) == wanted)
-        .last()
-        .unwrap_or(t)
+    case.before(t.number + 1).find(|o| Some(o.from) == sender && key(o) == wanted).unwrap_or(t)
 }

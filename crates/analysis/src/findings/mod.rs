@@ -60,10 +60,15 @@ pub(crate) const ALL: &[Finding] = &[
     refused::find,
 ];
 
+/// How many packets back a finding looks for the one that another is about.
+const LOOK_BACK: usize = 4096;
+
 /// A journal made ready for questions.
 pub(crate) struct Case<'a> {
     pub(crate) journal: &'a Journal,
     pub(crate) traffic: &'a Traffic,
+    /// The packets by number, the first at index 0.
+    numbered: Vec<&'a Transmission>,
     /// Questions for link-layer addresses: ARP requests and neighbour solicitations, without probes for
     /// one's own address.
     pub(crate) questions: Vec<Question>,
@@ -159,6 +164,7 @@ impl<'a> Case<'a> {
         let mut case = Case {
             journal,
             traffic,
+            numbered: traffic.numbered().collect(),
             questions: Vec::new(),
             entries: entries(journal),
             later_addrs: later_addrs(journal),
@@ -199,7 +205,13 @@ impl<'a> Case<'a> {
     }
 
     pub(crate) fn packet(&self, number: u32) -> Option<&'a Transmission> {
-        self.traffic.numbered().find(|t| t.number == number)
+        self.numbered.get((number as usize).checked_sub(1)?).copied()
+    }
+
+    /// The packets before one, the latest first; not more than a good while back.
+    pub(crate) fn before(&self, number: u32) -> impl Iterator<Item = &'a Transmission> + use<'a, '_> {
+        let end = (number as usize).saturating_sub(1).min(self.numbered.len());
+        self.numbered[..end].iter().rev().take(LOOK_BACK).copied()
     }
 
     /// The interface that has this MAC address.

@@ -8,6 +8,9 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         let Some(answer) = q.answer else { continue };
         let owner = case.owner_of_ip(q.addr);
         let Some((answerer, _)) = answer.mac.and_then(|m| case.owner_of_mac(m)) else { continue };
+        if owner.is_none_or(|o| o == answerer) {
+            continue;
+        }
         // A router forwards for the address later on; a thief claims it without being asked.
         let forwards = case.packets().any(|t| {
             t.from == answerer && t.view.ip().is_some_and(|ip| ip.dst == q.addr) && t.at >= answer.at
@@ -15,7 +18,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         let claims_unasked = case
             .packets()
             .any(|t| t.from == answerer && claim(t).is_some_and(|c| c.addr == q.addr && c.gratuitous));
-        if owner.is_none_or(|o| o == answerer) || !forwards || claims_unasked {
+        if !forwards || claims_unasked {
             continue;
         }
         let host = case.name(answerer);

@@ -205,8 +205,12 @@ impl<'a> Layout<'a> {
             RowKind::Packet(p) => Some(p),
             RowKind::Event(_) | RowKind::Idle { .. } | RowKind::Folded { .. } => None,
         });
-        let labels = packets.flat_map(|p| p.before.iter().chain(&p.after)).filter(|l| l.column == column);
-        labels.map(|l| width(&l.text)).filter(|w| *w <= LABELS.1).max().unwrap_or(0)
+        let labels =
+            packets.clone().flat_map(|p| p.before.iter().chain(&p.after)).filter(|l| l.column == column);
+        let labels = labels.map(|l| width(&l.text));
+        // What happened on the way stands at the right.
+        let remarks = packets.filter(|_| column == 1).flat_map(|p| remarks(p)).map(|r| width(&r));
+        labels.chain(remarks).filter(|w| *w <= LABELS.1).max().unwrap_or(0)
     }
 
     fn start(&self, number: Option<u32>, at_ns: Option<u64>) -> Canvas {
@@ -379,7 +383,7 @@ impl<'a> Layout<'a> {
         }
         let here: Vec<Label> = p.after.iter().filter(|l| l.column != from).cloned().collect();
         let (after, spill_after) = fit(&here, other.1 - other.0);
-        self.arrow(&mut c, p, arrows, from == 0);
+        self.arrow(&mut c, p, row.at_ns, arrows, from == 0);
         if let Some((text, kind)) = &after {
             c.put(other.0, text, style_of(*kind));
         }
@@ -405,7 +409,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Draws an arrow with its words between two columns of the line.
-    fn arrow(&self, c: &mut Canvas, p: &PacketRow, span_at: (usize, usize), rightwards: bool) {
+    fn arrow(&self, c: &mut Canvas, p: &PacketRow, sent_ns: u64, span_at: (usize, usize), rightwards: bool) {
         let (begin, end) = span_at;
         let len = end - begin;
         let g = self.glyphs;
@@ -429,24 +433,19 @@ impl<'a> Layout<'a> {
         // One stroke less before words that need the room.
         let text_at = from + if w + 6 > len { 1 } else { 2 } + usize::from(!rightwards && w + 6 <= len);
         c.put(text_at, &format!(" {words} "), Style::Plain);
-        if let Some(transit) = self.transit(p) {
+        if let Some(transit) = self.transit(p, sent_ns) {
             let w_transit = width(&transit) + 2;
             // Beside the words with their blanks, two strokes before and one and the head behind.
-            if w + 4 + w_transit + 2 <= to - from {
+            if w + 5 + w_transit + 2 <= to - from {
                 c.put(to - 2 - w_transit, &format!(" {transit} "), Style::Dim);
             }
         }
     }
 
     /// `+10 ms`: how long the way took, when it took a millisecond or more.
-    fn transit(&self, p: &PacketRow) -> Option<String> {
-        let row = self
-            .ladder
-            .rows
-            .iter()
-            .find(|r| matches!(&r.what, RowKind::Packet(q) if q.number == p.number))?;
+    fn transit(&self, p: &PacketRow, sent_ns: u64) -> Option<String> {
         let arrived = p.arrivals.iter().filter(|a| p.to.contains(&a.column)).map(|a| a.at_ns).max()?;
-        let ns = arrived.saturating_sub(row.at_ns);
+        let ns = arrived.saturating_sub(sent_ns);
         (ns >= 1_000_000).then(|| format!("+{}", span(ns / 1_000 * 1_000)))
     }
 
@@ -477,7 +476,7 @@ impl<'a> Layout<'a> {
             if !fits || i > 0 {
                 drawn.words = String::new();
             }
-            self.arrow(&mut c, &drawn, (low + 1, high), from < *target);
+            self.arrow(&mut c, &drawn, row.at_ns, (low + 1, high), from < *target);
             if drawn.words.is_empty() {
                 let line = self.glyphs.line.repeat(2);
                 c.put(if from < *target { low + 3 } else { low + 4 }, &line, Style::Arrow);
@@ -535,7 +534,7 @@ impl<'a> Layout<'a> {
         c.put(self.prefix(), &cut(&whither, self.width - self.prefix(), self.glyphs.unicode), Style::Arrow);
         let mut texts = vec![p.words.clone()];
         texts.extend(remarks(p));
-        let transit = self.transit(p).map_or(String::new(), |t| format!("  {t}"));
+        let transit = self.transit(p, row.at_ns).map_or(String::new(), |t| format!("  {t}"));
         let text = texts.join("  ") + &transit;
         let room = self.width - words_at;
         if self.prefix() + width(&whither) < words_at {
