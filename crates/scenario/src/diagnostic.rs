@@ -14,8 +14,6 @@ pub struct Diagnostic {
     pub message: String,
     /// What to write instead; `None` when there is nothing better to say than the message.
     pub help: Option<String>,
-    /// What stands under the underlined words; may be empty.
-    pub label: String,
     /// The bytes of `text` that are wrong; `None` when no place of a file is to blame (a command-line option).
     pub span: Option<Range<usize>>,
     /// The file's name, or `--drop` and the like for text from the command line.
@@ -54,9 +52,7 @@ impl Diagnostic {
             let marked = source[from..to].width_cjk_safe().max(1);
             out += &format!("{} {bar} {source_shown}\n", paint("34", &number));
             let carets = "^".repeat(marked);
-            let label = if self.label.is_empty() { String::new() } else { format!(" {}", self.label) };
-            out +=
-                &format!("{pad} {bar} {}{}\n", " ".repeat(lead), paint("1;31", &format!("{carets}{label}")));
+            out += &format!("{pad} {bar} {}{}\n", " ".repeat(lead), paint("1;31", &carets));
             if let Some(help) = &self.help {
                 out += &format!("{pad} {} {help}\n", paint("34", "= help:"));
             }

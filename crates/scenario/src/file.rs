@@ -51,7 +51,9 @@ pub fn parse(text: &str, origin: &str) -> Result<File, Vec<Diagnostic>> {
     let source = Source::new(origin, text, &table);
     if !syntax.is_empty() {
         let found = syntax.iter().map(|e| source.diagnostic(e.span(), e.message().to_string()));
-        return Err(found.collect());
+        let mut found: Vec<Diagnostic> = found.collect();
+        found.sort_by_key(|d| d.span.as_ref().map_or(0, |s| s.start));
+        return Err(found);
     }
     let found = structure::check(&source, &table, &SCHEMA);
     if !found.is_empty() {
@@ -115,7 +117,7 @@ pub struct Content {
     pub seed: Option<u32>,
     /// Hosts and routers by name.
     pub hosts: IndexMap<String, Host>,
-    /// Switches by name. A link with more than two ends brings its own switch; name one here for more than that.
+    /// Switches by name. A link with more than two ends brings a plain switch of its own name; say more about it here.
     #[serde(default)]
     pub switches: IndexMap<String, Switch>,
     /// Links by name. Without any, all interfaces are on one network called `lan`.
@@ -212,29 +214,31 @@ pub struct InterfaceTable {
 pub struct Nat {
     /// The interface towards the outside; its address is what the outside sees.
     pub wan: String,
-    /// How long a UDP mapping lives without a packet (RFC 4787 §4.3); 120 s unless given.
+    /// Mapping and filtering, in the usual words: `full-cone`, `restricted-cone`, `port-restricted` or `symmetric` (the default, Linux's MASQUERADE).
+    pub kind: Option<NatWord>,
+    /// How long a UDP mapping lives that saw no answer yet, or only one (`nf_conntrack_udp_timeout`); 30 s unless given.
     pub udp_timeout: Option<String>,
-    /// How long an ICMP query mapping lives; 30 s unless given.
+    /// How long a UDP mapping lives that carries packets both ways (`nf_conntrack_udp_timeout_stream`); 120 s unless given.
+    pub udp_timeout_stream: Option<String>,
+    /// How long an ICMP query mapping lives (`nf_conntrack_icmp_timeout`); 30 s unless given.
     pub icmp_timeout: Option<String>,
-    /// Who may use a mapping from outside: endpoint-independent, address-dependent, or address-and-port-dependent (the default).
-    pub filtering: Option<NatBehavior>,
-    /// When one inside port keeps its outside port: the same three words.
-    pub mapping: Option<NatBehavior>,
     /// Ports of the outside address that always lead in: `udp 5000 -> 10.0.0.2:5000`.
     #[serde(default)]
     pub forwards: Vec<String>,
 }
 
-/// RFC 4787 §4.1 and §5.
+/// What a NAT does, after RFC 3489 §5 (RFC 4787 names the two halves, mapping and filtering).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum NatBehavior {
-    /// The peer does not matter.
-    EndpointIndependent,
-    /// The peer's address matters.
-    AddressDependent,
-    /// The peer's address and port matter.
-    AddressAndPortDependent,
+pub enum NatWord {
+    /// Anyone may answer.
+    FullCone,
+    /// Addresses that were written to may answer.
+    RestrictedCone,
+    /// Addresses and ports that were written to may answer.
+    PortRestricted,
+    /// Another mapping for each peer.
+    Symmetric,
 }
 
 /// An Ethernet switch.
@@ -321,25 +325,29 @@ pub struct Fault {
     pub corrupt: Option<String>,
     /// These packets wait until `until`, or until `packets` others have passed.
     pub hold: Option<String>,
-    /// When such a packet passes, the bytes of `frame` arrive too, at the end named by `to`.
+    /// When such a packet passes, its sender gets the answer `reply` from the wire.
     pub forge: Option<String>,
-    /// When such a packet passes, its link is cut for the time `for`.
+    /// When such a packet passes, it is lost and its link is cut for the time `for`.
     pub cut: Option<String>,
     /// delay: how much later.
     pub by: Option<String>,
     /// duplicate: how many more; 1 unless given.
     pub copies: Option<u32>,
-    /// corrupt: offset from the start of the frame.
+    /// corrupt: offset of the byte from the start of the frame; one random bit is flipped unless given.
     pub byte: Option<u32>,
     /// hold: until this time of the run.
     pub until: Option<String>,
-    /// hold: until this many other packets have passed.
+    /// hold: until this many other packets have passed in the same direction.
     pub packets: Option<u32>,
-    /// forge: the frame in hexadecimal, spaces allowed.
-    pub frame: Option<String>,
+    /// forge: `arp-reply HOST-OR-MAC`, `icmp TYPE CODE` (then `from ADDRESS`, `mtu N`), `tcp-reset`, or `bytes HEX`.
+    pub reply: Option<String>,
+    /// forge: true when the packet itself is lost.
+    pub instead: Option<bool>,
     /// cut: for how long.
     #[serde(rename = "for")]
     pub duration: Option<String>,
+    /// cut: true when the ends do not notice (no carrier loss).
+    pub silent: Option<bool>,
     /// true when the run is right even if this never fires.
     #[serde(default)]
     pub optional: bool,
@@ -365,7 +373,7 @@ pub struct Expect {
     pub tolerance: Option<String>,
     /// This address in the neighbour table of `on`: an address, or a host for its first one.
     pub neighbour: Option<String>,
-    /// neighbour: its state at the time `at` (the end of the run unless given), or every state it goes through, in order, as a list. `none` for no entry.
+    /// neighbour: its state at the time `at` (the end of the run unless given), `none` for no entry; or a list of states that it goes through in this order.
     pub state: Option<OneOrMany<String>>,
     /// neighbour: its MAC address at that time; a host's name means that host's.
     pub lladdr: Option<String>,
@@ -421,6 +429,23 @@ pub enum LossWord {
     ArpInspection,
     /// The VLAN is not allowed there.
     Vlan,
+}
+
+impl LossWord {
+    /// As the file writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            LossWord::Fault => "fault",
+            LossWord::Random => "random",
+            LossWord::Gemodel => "gemodel",
+            LossWord::Queue => "queue",
+            LossWord::Down => "down",
+            LossWord::Mtu => "mtu",
+            LossWord::NoPort => "no-port",
+            LossWord::ArpInspection => "arp-inspection",
+            LossWord::Vlan => "vlan",
+        }
+    }
 }
 
 /// How many.

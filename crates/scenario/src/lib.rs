@@ -14,6 +14,7 @@
 
 pub mod catalogue;
 mod check;
+mod commands;
 mod diagnostic;
 pub mod file;
 mod outcome;

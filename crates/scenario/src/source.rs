@@ -136,7 +136,6 @@ impl Source {
         Diagnostic {
             message: message.into(),
             help: None,
-            label: String::new(),
             span,
             origin: self.origin.clone(),
             text: self.text.clone(),
@@ -158,12 +157,6 @@ impl Diagnostic {
     /// Adds what to write instead.
     pub(crate) fn help(mut self, help: impl Into<Option<String>>) -> Diagnostic {
         self.help = help.into();
-        self
-    }
-
-    /// Adds what stands under the underlined words.
-    pub(crate) fn label(mut self, label: impl Into<String>) -> Diagnostic {
-        self.label = label.into();
         self
     }
 }

@@ -50,12 +50,10 @@ impl<'a> Checker<'a> {
         let fitting: Vec<&Value> =
             alternatives.iter().copied().filter(|s| accepts(s, value.get_ref())).collect();
         let Some(first) = fitting.first() else {
-            let wanted: Vec<String> = alternatives.iter().map(|s| describe(s)).collect();
-            let mut wanted = wanted;
+            let mut wanted: Vec<String> = alternatives.iter().map(|s| describe(s)).collect();
             wanted.dedup();
-            let what = value.get_ref().type_str();
-            let found =
-                self.source.at_value(path, format!("expected {}, found a {what}", wanted.join(" or ")));
+            let what = name_of(value.get_ref());
+            let found = self.source.at_value(path, format!("expected {}, found {what}", wanted.join(" or ")));
             let help = description(self.resolve(schema)).or_else(|| description(schema));
             self.found.push(found.help(help));
             return;
@@ -144,6 +142,18 @@ fn accepts(schema: &Value, value: &DeValue<'_>) -> bool {
         DeValue::Table(_) => "object",
     };
     types(schema).contains(&is)
+}
+
+fn name_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
 }
 
 fn describe(schema: &Value) -> String {

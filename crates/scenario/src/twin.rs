@@ -1,8 +1,11 @@
 //! The twin: the same plan on our stack and on the real kernel, compared.
 
+use analysis::{Comparison, Tolerance};
+
+use crate::file::Compared;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
-use crate::run::{RunError, run};
+use crate::run::{KERNEL_CLOCK, RunError, all_stack, run_with};
 use crate::targets::Targets;
 
 /// What the comparison of the two runs says.
@@ -14,8 +17,10 @@ pub struct Verdict {
     pub kernel: String,
     /// What was set on the kernel's side so that the comparison is fair, one line each.
     pub set: Vec<String>,
-    /// Every difference, the first one first; each is one aligned block of text.
+    /// Every difference in one line, the first one first.
     pub differences: Vec<String>,
+    /// The comparison itself, with what stands around each difference.
+    pub comparison: Comparison,
     /// The run on our stack, with timers that fire as the kernel's do.
     pub stack: Outcome,
     /// The run with hosts on the kernel.
@@ -28,18 +33,22 @@ impl Verdict {
         self.agree && self.stack.ok() && self.linux.ok()
     }
 
-    /// One line: `Linux 6.18.44 agrees`, or the first difference below it.
+    /// [`Verdict::render_width`] at 100 columns.
     pub fn render(&self) -> String {
+        self.render_width(100)
+    }
+
+    /// One line: `Linux 6.18.44 agrees`, and how much was compared; or the first difference, aligned.
+    pub fn render_width(&self, width: usize) -> String {
         let mut out = format!("Linux {} {}", self.kernel, if self.agree { "agrees" } else { "differs" });
         if !self.set.is_empty() {
             out += &format!(" (set there: {})", self.set.join(", "));
         }
         out.push('\n');
-        if let Some(first) = self.differences.first() {
-            out += first;
-            out.push('\n');
-            if self.differences.len() > 1 {
-                out += &format!("and {} more\n", self.differences.len() - 1);
+        out += &self.comparison.render(width);
+        for (name, outcome) in [("stack", &self.stack), ("linux", &self.linux)] {
+            for problem in outcome.problems() {
+                out += &format!("the run on {name}: {problem}\n");
             }
         }
         out
@@ -51,8 +60,48 @@ impl Verdict {
 /// # Errors
 /// See [`RunError`].
 pub fn twin(plan: &Plan, targets: &Targets) -> Result<Verdict, RunError> {
-    let stack = run(plan, &Targets::stack())?;
-    let linux = run(plan, targets)?;
-    let _ = (&stack, &linux);
-    Err(RunError::Linux("the comparison is not wired in yet".into()))
+    targets.check(plan.hosts.iter().map(String::as_str)).map_err(RunError::Target)?;
+    if let Some(why) = &plan.twin_skip {
+        return Err(RunError::Target(format!("this scenario has no twin: {why}")));
+    }
+    if all_stack(plan, targets) {
+        return Err(RunError::Target("the twin needs at least one host on the real kernel".into()));
+    }
+    let stack = run_with(plan, &Targets::stack(), KERNEL_CLOCK)?;
+    let linux = run_with(plan, targets, KERNEL_CLOCK)?;
+    let mut tolerance = Tolerance::wheel(250);
+    tolerance.late = plan.tolerance;
+    let compares = |what: Compared| plan.compare.contains(&what);
+    if !compares(Compared::Counters) {
+        tolerance.counters.clear();
+    }
+    let comparison = analysis::compare(&stack.journal, &linux.journal, &tolerance);
+    let differences = comparison.differences.iter().map(|d| format!("{}: {}", d.place, d.what)).collect();
+    Ok(Verdict {
+        differences,
+        agree: comparison.agree,
+        kernel: kernel_release(),
+        set: set_there(plan),
+        comparison,
+        stack,
+        linux,
+    })
+}
+
+#[cfg(feature = "linux")]
+fn kernel_release() -> String {
+    linux::kernel_release()
+}
+
+#[cfg(not(feature = "linux"))]
+fn kernel_release() -> String {
+    "(none in this build)".into()
+}
+
+/// What the file sets in each namespace: the rest is as a new namespace of that kernel has it.
+fn set_there(plan: &Plan) -> Vec<String> {
+    let one = |host: &crate::plan::hosts::HostPlan| {
+        host.sysctls.iter().map(|(name, value)| format!("{}:{name}={value}", host.name)).collect::<Vec<_>>()
+    };
+    plan.host_plans.iter().flat_map(one).collect()
 }

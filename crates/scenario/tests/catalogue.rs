@@ -1,18 +1,30 @@
 //! Every file of the catalogue reads and plans.
 
-use scenario::{Overrides, catalogue, file};
+use scenario::{Overrides, Plan, catalogue, file};
+
+fn plan_of(entry: &catalogue::Entry) -> Result<Plan, String> {
+    let text = |found: Vec<scenario::Diagnostic>| found.iter().map(|d| d.render(false)).collect::<String>();
+    let file = file::parse(entry.text, &entry.origin()).map_err(text)?;
+    scenario::plan(&file, &Overrides::default()).map_err(text)
+}
 
 #[test]
 fn every_file_of_the_catalogue_reads_and_plans() {
-    assert!(!catalogue::all().is_empty());
+    assert!(catalogue::all().len() > 30);
+    let mut wrong = String::new();
     for entry in catalogue::all() {
-        let file = match file::parse(entry.text, &entry.origin()) {
-            Ok(file) => file,
-            Err(found) => panic!("{}", found.iter().map(|d| d.render(false)).collect::<String>()),
-        };
-        let plan = scenario::plan(&file, &Overrides::default());
-        assert!(plan.is_ok(), "{}", plan.unwrap_err().iter().map(|d| d.render(false)).collect::<String>());
+        match plan_of(entry) {
+            Err(e) => wrong += &e,
+            Ok(plan) => {
+                assert_eq!(plan.name, entry.name);
+                let complete = plan.question_zh.is_some() && plan.about.is_some();
+                if !complete || !plan.question.contains('?') {
+                    wrong += &format!("{}: its question, question_zh or about is not there\n", entry.name);
+                }
+            }
+        }
     }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }
 
 #[test]

@@ -14,6 +14,12 @@ macro_rules! drop_reasons {
             $(#[doc = $meaning] $variant,)*
         }
         impl DropReason {
+            /// Every reason.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant,)*];
+            /// The reason of that name.
+            pub fn from_name(name: &str) -> Option<DropReason> {
+                Self::ALL.iter().copied().find(|r| r.name() == name)
+            }
             /// The kernel's name without `SKB_DROP_REASON_`, such as `NEIGH_QUEUEFULL`.
             pub fn name(self) -> &'static str {
                 match self { $(DropReason::$variant => $name,)* }

@@ -134,8 +134,8 @@ pub(crate) enum Exit {
 
 fn main() -> ExitCode {
     // Before anything else: the agent enters a namespace, which only a process without threads can.
-    if std::env::args_os().nth(1).is_some_and(|a| a == "__agent") {
-        linux::agent_main();
+    if let Some(code) = linux::agent_main() {
+        return code;
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -40,6 +40,7 @@ pub(crate) const AGENT_WORD: &str = "__agent";
 ///     std::process::ExitCode::SUCCESS
 /// }
 /// ```
+#[must_use = "an agent that has ended must not go on as the program"]
 pub fn agent_main() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     if args.next()? != AGENT_WORD {

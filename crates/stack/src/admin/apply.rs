@@ -32,7 +32,7 @@ impl Stack {
         done
     }
 
-    fn dev(&self, name: &str) -> Result<IfIndex, AdminFailure> {
+    fn named_dev(&self, name: &str) -> Result<IfIndex, AdminFailure> {
         self.ifaces.by_name(name).map(|i| i.ifindex).ok_or_else(|| AdminFailure {
             errno: Some(Errno::ENODEV),
             message: format!("Cannot find device \"{name}\""),
@@ -42,17 +42,17 @@ impl Stack {
     fn admin_inner(&mut self, now: Instant, command: &Admin) -> Result<(), AdminFailure> {
         match command {
             Admin::LinkSet { dev, changes } => {
-                let ifindex = self.dev(dev)?;
+                let ifindex = self.named_dev(dev)?;
                 changes.iter().try_for_each(|change| self.admin_link(now, ifindex, change))
             }
             Admin::LinkAdd { name, kind } => self.admin_link_add(name, kind),
             Admin::LinkDel { dev } => {
-                let ifindex = self.dev(dev)?;
+                let ifindex = self.named_dev(dev)?;
                 self.link_delete(now, ifindex).map_err(AdminFailure::answer)
             }
             Admin::Addr(command) => self.admin_addr(now, command),
             Admin::AddrFlush { dev, ipv6 } => {
-                let ifindex = self.dev(dev)?;
+                let ifindex = self.named_dev(dev)?;
                 self.admin_addr_flush(now, ifindex, *ipv6);
                 Ok(())
             }
@@ -70,7 +70,7 @@ impl Stack {
             }
             Admin::Neigh(command) => self.admin_neigh(now, command),
             Admin::NeighFlush { dev, ipv6, all } => {
-                let ifindex = dev.as_deref().map(|d| self.dev(d)).transpose()?;
+                let ifindex = dev.as_deref().map(|d| self.named_dev(d)).transpose()?;
                 self.neigh_flush(now, ifindex, *ipv6, *all);
                 Ok(())
             }
@@ -78,7 +78,7 @@ impl Stack {
                 .sysctl_write(now, name, value)
                 .map_err(|e| AdminFailure { errno: Some(e.errno()), message: format!("sysctl: {e}") }),
             Admin::RouterAdvert { dev, advertise } => {
-                let ifindex = self.dev(dev)?;
+                let ifindex = self.named_dev(dev)?;
                 self.set_advertise(now, ifindex, advertise.clone());
                 Ok(())
             }
@@ -114,10 +114,11 @@ impl Stack {
         if self.ifaces.iter().count() >= crate::iface::MAX_INTERFACES {
             return Err(AdminFailure::answer(Errno::ENOBUFS));
         }
-        let below = |stack: &Stack, dev: &Option<String>| dev.as_deref().map(|d| stack.dev(d)).transpose();
+        let below =
+            |stack: &Stack, dev: &Option<String>| dev.as_deref().map(|d| stack.named_dev(d)).transpose();
         match kind {
             NewLink::Vlan { link, id } => {
-                let link = self.dev(link)?;
+                let link = self.named_dev(link)?;
                 self.add_vlan(link, name, *id).map(drop).map_err(|e| match e {
                     Errno::ERANGE => AdminFailure::explained(e, "8021q: Invalid VLAN id"),
                     Errno::EEXIST => AdminFailure::explained(e, "8021q: VLAN device already exists"),
@@ -187,7 +188,7 @@ impl Stack {
     }
 
     fn admin_addr(&mut self, now: Instant, c: &AddrCommand) -> Result<(), AdminFailure> {
-        let ifindex = self.dev(&c.dev)?;
+        let ifindex = self.named_dev(&c.dev)?;
         match c.addr {
             IpAddr::V4(addr) => {
                 let network = c.peer.unwrap_or(addr).to_bits();
@@ -272,7 +273,7 @@ impl Stack {
             scope: r.scope,
             protocol: r.proto.unwrap_or(RouteProtocol::BOOT),
             metric: r.metric,
-            oif: r.dev.as_deref().map(|d| self.dev(d)).transpose()?.unwrap_or(0),
+            oif: r.dev.as_deref().map(|d| self.named_dev(d)).transpose()?.unwrap_or(0),
             gateway: r.via,
             prefsrc: r.src,
             onlink: r.onlink,
@@ -290,7 +291,7 @@ impl Stack {
             kind: r.kind,
             table: r.table,
             metric: r.metric,
-            oif: r.dev.as_deref().map(|d| self.dev(d)).transpose()?,
+            oif: r.dev.as_deref().map(|d| self.named_dev(d)).transpose()?,
             gateway: r.via,
             prefsrc: r.src,
             protocol: r.proto,
@@ -299,7 +300,7 @@ impl Stack {
     }
 
     fn admin_neigh(&mut self, now: Instant, c: &NeighCommand) -> Result<(), AdminFailure> {
-        let ifindex = self.dev(&c.dev)?;
+        let ifindex = self.named_dev(&c.dev)?;
         if c.proxy {
             let done = match c.verb {
                 NeighVerb::Del => self.proxy_del(ifindex, c.addr),

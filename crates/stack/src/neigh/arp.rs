@@ -69,8 +69,8 @@ impl Stack {
         };
         let known = self.neigh.get(ifindex, target.into()).map(|n| n.lladdr);
         let dst = known.filter(|_| unicast).unwrap_or(MacAddr::BROADCAST);
-        // A unicast request names the address that is being checked.
-        let target_mac = if unicast { dst } else { MacAddr::ZERO };
+        // The target's address stays zero even when it is known (arp_send_dst without target_hw).
+        let target_mac = MacAddr::ZERO;
         let request = Packet {
             operation: Operation::REQUEST,
             sender_mac: mac,

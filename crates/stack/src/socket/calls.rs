@@ -104,7 +104,7 @@ impl Stack {
             }
             Call::GetSockName { fd } => Step::Done(self.dgram_of(pid, *fd).map(|s| {
                 let sock = &self.sockets.dgrams[s];
-                Ret::Addr(sock.shown(sock.saddr_shown(), sock.port_shown(), sock.opts.bound_if))
+                Ret::Addr(sock.shown(sock.saddr_shown(), sock.port, sock.opts.bound_if))
             })),
             Call::GetPeerName { fd } => Step::Done(self.dgram_of(pid, *fd).and_then(|s| {
                 let sock = &self.sockets.dgrams[s];

@@ -26,6 +26,8 @@ pub(crate) mod slab;
 pub(crate) mod sock;
 mod ss;
 #[cfg(test)]
+pub(crate) mod test_net;
+#[cfg(test)]
 mod tests;
 mod wait;
 

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use wire::Instant;
+use wire::ip::Protocol;
 
 use super::set_socket::{NOT_MODELLED, flag, from_flag, int};
 use super::sock::DgramKind;
@@ -259,6 +260,10 @@ impl Stack {
 
     pub(super) fn set_raw(&mut self, sock: u32, opt: SockOpt, value: &OptValue) -> Result<(), Errno> {
         match opt {
+            // Of other protocols than ICMP (measured).
+            SockOpt::ICMP_FILTER if self.sockets.dgrams[sock].protocol != Protocol::ICMP => {
+                return Err(Errno::EOPNOTSUPP);
+            }
             SockOpt::ICMP_FILTER => self.sockets.dgrams[sock].opts.icmp_filter = int(value)? as u32, // bits
             _ => return Err(NOT_MODELLED),
         }
@@ -267,6 +272,9 @@ impl Stack {
 
     pub(super) fn get_raw(&self, sock: u32, opt: SockOpt) -> Result<OptValue, Errno> {
         match opt {
+            SockOpt::ICMP_FILTER if self.sockets.dgrams[sock].protocol != Protocol::ICMP => {
+                Err(Errno::EOPNOTSUPP)
+            }
             SockOpt::ICMP_FILTER => Ok(OptValue::Int(self.sockets.dgrams[sock].opts.icmp_filter.into())),
             _ => Err(NOT_MODELLED),
         }

@@ -311,9 +311,4 @@ impl Dgram {
     pub(crate) fn saddr_shown(&self) -> IpAddr {
         if self.rcv_addr.is_unspecified() { self.saddr } else { self.rcv_addr }
     }
-
-    /// `getsockname`'s port: 0 of a raw socket.
-    pub(crate) fn port_shown(&self) -> u16 {
-        if self.kind == DgramKind::Raw { 0 } else { self.port }
-    }
 }

@@ -189,7 +189,7 @@ impl Stack {
             ip = loopback_like(ip);
         }
         let flow = self.flow_of(sock, ip, scope);
-        let dst = self.route_output(now, &flow).inspect_err(|_| self.count_no_route(ip))?;
+        let dst = self.route_from(now, sock, flow).inspect_err(|_| self.count_no_route(ip))?;
         if dst.kind == RouteKind::Broadcast && !self.sockets.dgrams[sock].opts.broadcast {
             return Err(Errno::EACCES);
         }
@@ -254,14 +254,18 @@ impl Stack {
 
     /// The last descriptor was closed.
     pub(crate) fn dgram_release(&mut self, now: Instant, sock: u32) {
-        let _ = self.udp_push_pending(now, sock);
+        let entry = &self.sockets.dgrams[sock];
+        if entry.port != 0 || entry.peer.is_some() {
+            self.out.record(now, || What::Sock {
+                sock: entry.serial,
+                from: Some(entry.state()),
+                to: None,
+                addrs: crate::udp::addrs_text(entry),
+            });
+        }
         self.forget_port(sock);
         self.sockets.raws.retain(|s| *s != sock);
         let entry = self.sockets.dgrams.remove(sock).expect("its file held it");
-        if entry.port != 0 || entry.peer.is_some() {
-            let (from, addrs) = (entry.state(), crate::udp::addrs_text(&entry));
-            self.out.record(now, || What::Sock { sock: entry.serial, from: Some(from), to: None, addrs });
-        }
         self.leave_all_groups(now, entry.memberships);
     }
 

@@ -20,6 +20,8 @@ mod raw;
 pub(crate) mod read;
 mod receive;
 pub(crate) mod send;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

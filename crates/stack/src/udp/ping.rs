@@ -11,7 +11,7 @@ use super::receive::takes_host;
 use super::send::{Payload, Way};
 use crate::call::Domain;
 use crate::ip::RxMeta;
-use crate::socket::DgramKind;
+use crate::socket::{DgramKind, Sockets};
 use crate::{Errno, Stack};
 
 /// Type, code, checksum, identifier, sequence number.
@@ -20,40 +20,40 @@ const ECHO: u8 = 8;
 const ECHO6: u8 = 128;
 
 impl Stack {
-    /// An identifier: this one, or the next free one for 0.
+    /// An identifier: this one (which others may have, too, measured), or the next free one for 0.
     pub(super) fn ping_get_port(&mut self, sock: u32, port: u16) -> Result<(), Errno> {
-        let taken = |id: u16, s: &crate::socket::Sockets| {
-            let domain = s.dgrams[sock].domain;
-            s.pings.iter().any(|p| s.dgrams[*p].port == id && s.dgrams[*p].domain == domain)
-        };
-        let port = if port == 0 {
-            let rover = self.sockets.ping_rover;
-            let found = (1..=u16::MAX)
-                .map(|n| rover.wrapping_add(n))
-                .find(|id| *id != 0 && !taken(*id, &self.sockets));
-            let id = found.ok_or(Errno::EADDRINUSE)?;
-            self.sockets.ping_rover = id;
-            id
-        } else if taken(port, &self.sockets) && !self.sockets.dgrams[sock].opts.reuse_addr {
-            return Err(Errno::EADDRINUSE);
-        } else {
-            port
-        };
+        let mut port = port;
+        if port == 0 {
+            if self.sockets.ping_rover == 0 {
+                self.sockets.ping_rover = self.sockets.rng.next_u32() as u16; // any 16 bits
+            }
+            let (rover, sockets) = (self.sockets.ping_rover, &self.sockets);
+            let domain = sockets.dgrams[sock].domain;
+            let free = |id: &u16| *id != 0 && sockets.ping_of(domain, *id).is_none();
+            port = (1..=u16::MAX).map(|n| rover.wrapping_add(n)).find(free).ok_or(Errno::EADDRINUSE)?;
+            self.sockets.ping_rover = port;
+        }
         self.sockets.dgrams[sock].port = port;
         self.sockets.pings.push(sock);
         Ok(())
     }
 
-    /// `ping_v4_sendmsg`, `ping_v6_sendmsg`: `EINVAL` unless it is an echo request.
+    /// `ping_common_sendmsg`: `EINVAL` unless it is an echo request; checked before the address (measured).
+    pub(super) fn ping_check(&self, sock: u32, data: &[u8]) -> Result<(), Errno> {
+        let wanted = match self.sockets.dgrams[sock].domain {
+            Domain::Inet => ECHO,
+            Domain::Inet6 => ECHO6,
+        };
+        if data.len() < HEADER_LEN || data[0] != wanted || data[1] != 0 { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+
+    /// `ping_v4_sendmsg`, `ping_v6_sendmsg`.
     pub(super) fn ping_send(&mut self, now: Instant, sock: u32, way: &Way, data: &[u8]) -> Result<(), Errno> {
         let entry = &self.sockets.dgrams[sock];
-        let (wanted, protocol) = match entry.domain {
-            Domain::Inet => (ECHO, Protocol::ICMP),
-            Domain::Inet6 => (ECHO6, Protocol::ICMPV6),
+        let protocol = match entry.domain {
+            Domain::Inet => Protocol::ICMP,
+            Domain::Inet6 => Protocol::ICMPV6,
         };
-        if data.len() < HEADER_LEN || data[0] != wanted || data[1] != 0 {
-            return Err(Errno::EINVAL);
-        }
         if way.dst.is_ipv4() != (entry.domain == Domain::Inet) {
             return Err(Errno::EINVAL);
         }
@@ -78,12 +78,6 @@ impl Stack {
         }
     }
 
-    /// The socket that sent the echo request that an error quotes.
-    pub(super) fn ping_of(&self, domain: Domain, id: u16) -> Option<u32> {
-        let dgrams = &self.sockets.dgrams;
-        self.sockets.pings.iter().find(|s| dgrams[**s].port == id && dgrams[**s].domain == domain).copied()
-    }
-
     /// `sock_queue_rcv_skb`: takes it unless the buffer is full already.
     pub(super) fn host_queue(&mut self, now: Instant, sock: u32, meta: &RxMeta, frame: Frame) {
         let segment = frame.len()
@@ -100,6 +94,13 @@ impl Stack {
             return;
         }
         self.dgram_queue(now, sock, meta, 0, frame, cost);
+    }
+}
+
+impl Sockets {
+    /// The socket with this echo identifier.
+    pub(super) fn ping_of(&self, domain: Domain, id: u16) -> Option<u32> {
+        self.pings.iter().find(|s| self.dgrams[**s].port == id && self.dgrams[**s].domain == domain).copied()
     }
 }
 

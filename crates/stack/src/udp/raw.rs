@@ -83,7 +83,7 @@ impl Stack {
             _ => None,
         };
         if let (Some(domain), Some(id)) = (echo, quoted.get(4..6))
-            && let Some(sock) = self.ping_of(domain, u16::from_be_bytes([id[0], id[1]]))
+            && let Some(sock) = self.sockets.ping_of(domain, u16::from_be_bytes([id[0], id[1]]))
         {
             self.dgram_error(sock, report, 0, quoted);
         }

@@ -139,6 +139,26 @@ impl Stack {
         flow
     }
 
+    /// The way of a packet of this socket. A source that is not ours is refused with `ENETUNREACH`, unless the
+    /// socket is transparent (measured; `FLOWI_FLAG_ANYSRC`).
+    pub(super) fn route_from(&self, now: Instant, sock: u32, mut flow: Flow) -> Result<Dst, Errno> {
+        let foreign = match flow.src {
+            IpAddr::V4(src) => {
+                let free = src.is_unspecified() || src.is_loopback() || src.is_multicast();
+                !free && self.ifaces.owner(flow.src).is_none()
+            }
+            IpAddr::V6(_) => false,
+        };
+        if foreign {
+            let opts = &self.sockets.dgrams[sock].opts;
+            if !opts.transparent && !opts.hdrincl {
+                return Err(Errno::ENETUNREACH);
+            }
+            flow.src = Ipv4Addr::UNSPECIFIED.into();
+        }
+        self.route_output(now, &flow)
+    }
+
     /// The route to the peer of a connected socket, from its cache when routing has not changed.
     pub(crate) fn dgram_dst(&mut self, now: Instant, sock: u32) -> Result<Dst, Errno> {
         let generation = self.route_generation();
@@ -149,7 +169,7 @@ impl Stack {
             return Ok(*dst);
         }
         let (peer, _) = entry.peer.ok_or(Errno::ENOTCONN)?;
-        let dst = self.route_output(now, &self.flow_of(sock, peer, entry.peer_scope))?;
+        let dst = self.route_from(now, sock, self.flow_of(sock, peer, entry.peer_scope))?;
         self.sockets.dgrams[sock].dst = Some((generation, dst));
         Ok(dst)
     }
@@ -169,24 +189,26 @@ impl Stack {
         if kind != DgramKind::Raw {
             self.autobind(now, sock)?;
         }
-        // A pending error is reported once, by whatever call comes next (sock_alloc_send_pskb).
-        let too_long = len > 0xffff;
-        if too_long {
+        if len > 0xffff {
             return Err(Errno::EMSGSIZE);
         }
         if flags.has(MsgFlags::OOB) {
             return Err(Errno::EOPNOTSUPP);
+        }
+        if kind == DgramKind::Ping {
+            self.ping_check(sock, payload.as_slice())?;
         }
         if kind == DgramKind::Udp && self.sockets.dgrams[sock].cork.is_some() {
             return self.cork_more(now, sock, payload.as_slice(), flags);
         }
         let overrides = self.control_of(now, sock, control)?;
         let way = self.way_of(now, sock, to, &overrides)?;
-        if self.sockets.dgrams[sock].shutdown_wr {
-            return Err(Errno::EPIPE);
-        }
+        // sock_alloc_send_pskb: a pending error is reported once, before a shutdown, after wrong arguments (measured).
         if let Some(errno) = self.sockets.dgrams[sock].take_error() {
             return Err(errno);
+        }
+        if self.sockets.dgrams[sock].shutdown_wr {
+            return Err(Errno::EPIPE);
         }
         if flags.has(MsgFlags::CONFIRM) {
             // dst_confirm_neigh: the program knows that its last packets arrived.
@@ -219,6 +241,11 @@ impl Stack {
                         return Err(Errno::ENODEV);
                     }
                     let src = unmapped(*spec_dst);
+                    let opts = &self.sockets.dgrams[sock].opts;
+                    let free = src.is_unspecified() || opts.freebind || opts.transparent;
+                    if src.is_ipv6() && !free && self.ifaces.owner(src).is_none() {
+                        return Err(Errno::EINVAL);
+                    }
                     o.oif = *ifindex;
                     o.src = (!src.is_unspecified()).then_some(src);
                 }
@@ -284,15 +311,10 @@ impl Stack {
             }
             flow.tos = over.tos.unwrap_or(flow.tos);
             if let Some(wanted) = over.src.filter(|s| s.is_ipv4() == dst.is_ipv4()) {
-                // ip_route_output_key_hash: a source that is not ours.
-                if self.ifaces.owner(wanted).is_none() && !self.sockets.dgrams[sock].opts.freebind {
-                    self.count_no_route(dst);
-                    return Err(Errno::ENETUNREACH);
-                }
                 flow.src = wanted;
             }
             src = flow.src;
-            self.route_output(now, &flow).inspect_err(|_| self.count_no_route(dst))?
+            self.route_from(now, sock, flow).inspect_err(|_| self.count_no_route(dst))?
         };
         let opts = &self.sockets.dgrams[sock].opts;
         if route.kind == RouteKind::Broadcast && !opts.broadcast {

@@ -1,0 +1,286 @@
+//! Programs as run: a command with its arguments, or a script of system calls whose every line is read once
+//! before the run, so that a typing error is shown under its word and not as a failed call.
+
+use core::ops::Range;
+use std::net::IpAddr;
+
+use sim::program::script::{Step, StepKind, When};
+use stack::call::Fd;
+use stack::call::text::{CallTextError, Env, Expect, parse_call};
+use wire::Instant;
+
+use super::{Checks, Names, admin};
+use crate::commands::{COMMANDS, command};
+use crate::diagnostic::suggest;
+use crate::file::{Content, OneOrMany};
+use crate::source::{join, place};
+use crate::values::{self, BadValue};
+
+/// A program as run.
+#[derive(Clone, Debug)]
+pub(crate) struct ProgramPlan {
+    /// Index of its host.
+    pub(crate) host: usize,
+    pub(crate) name: String,
+    pub(crate) start: Instant,
+    pub(crate) what: What,
+    /// The line of the file on which each step of a script stands.
+    pub(crate) lines: Vec<usize>,
+}
+
+/// What a program does.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// System calls and commands.
+    Script(Vec<Step>),
+    /// `ping -c 3 server`, host names still in it.
+    Command(Vec<String>),
+}
+
+/// Lines of one script.
+const MAX_LINES: usize = 10_000;
+
+pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content, names: &Names) -> Vec<ProgramPlan> {
+    let mut plans = Vec::new();
+    for (i, program) in content.programs.iter().enumerate() {
+        let path = place!("programs", i);
+        let host = checks.host(&join(&path, "host"), &program.host, names);
+        let start = program.at.as_ref().and_then(|t| checks.value(&join(&path, "at"), values::instant(t)));
+        let run = join(&path, "run");
+        let (what, name) = match &program.run {
+            OneOrMany::One(command) => (command_line(checks, &run, command, names), first_word(command)),
+            OneOrMany::Many(lines) => {
+                (host.and_then(|h| script(checks, &run, lines, names, h)).map(What::Script), "script".into())
+            }
+        };
+        let name = program.name.clone().unwrap_or(name);
+        if let (Some(host), Some(what)) = (host, what) {
+            let line =
+                |s: &Step| checks.source.diagnostic(Some(s.span.clone()), "").position().map_or(0, |p| p.0);
+            let lines = match &what {
+                What::Script(steps) => steps.iter().map(line).collect(),
+                What::Command(_) => Vec::new(),
+            };
+            plans.push(ProgramPlan { host, name, start: start.unwrap_or(Instant::ZERO), what, lines });
+        }
+    }
+    plans
+}
+
+fn first_word(text: &str) -> String {
+    text.split_whitespace().next().unwrap_or("program").into()
+}
+
+fn command_line(checks: &mut Checks<'_>, path: &str, text: &str, names: &Names) -> Option<What> {
+    let words: Vec<String> = text.split_whitespace().map(str::to_string).collect();
+    let first = words.first().map_or("", String::as_str);
+    if !COMMANDS.contains(&first) {
+        let start = text.find(first).unwrap_or(0);
+        let known = suggest(first, COMMANDS.iter().copied()).map_or(String::new(), |s| s + "; ");
+        let help = format!("{known}for system calls write a list of lines: run = ['s = socket(…)', …]");
+        checks.inside(
+            path,
+            start..start + first.len(),
+            format!("no command `{first}` is built in"),
+            Some(help),
+        );
+        return None;
+    }
+    match command(&words, &names.for_programs(0)) {
+        Ok(_) => Some(What::Command(words)),
+        Err(error) => {
+            checks.inside(path, word_at(text, error.word), error.message, error.help);
+            None
+        }
+    }
+}
+
+/// Where the n-th word of a text stands; the whole text when it has fewer.
+fn word_at(text: &str, n: usize) -> Range<usize> {
+    let mut at = 0;
+    for (i, word) in text.split_whitespace().enumerate() {
+        let start = at + text[at..].find(word).expect("it was split from there");
+        if i == n {
+            return start..start + word.len();
+        }
+        at = start + word.len();
+    }
+    0..text.len()
+}
+
+/// Puts the line of the file's script before a failure that a script names by its step: `step 3: …`.
+pub(crate) fn with_line(program: &ProgramPlan, failure: &str) -> String {
+    let step = failure.strip_prefix("step ").and_then(|f| f.split_once(": "));
+    let found =
+        step.and_then(|(n, rest)| Some((program.lines.get(n.parse::<usize>().ok()?.checked_sub(1)?)?, rest)));
+    found.map_or_else(|| failure.into(), |(line, rest)| format!("line {line}: {rest}"))
+}
+
+/// Names of a script while it is read: a variable is any number, because only the run knows which.
+struct ScriptEnv<'a> {
+    names: &'a Names,
+    host: usize,
+    variables: Vec<String>,
+}
+
+impl Env for ScriptEnv<'_> {
+    fn fd(&self, name: &str) -> Option<Fd> {
+        let at = self.variables.iter().position(|v| v == name)?;
+        Fd::try_from(at).ok().map(|n| n + 3)
+    }
+
+    fn host(&self, name: &str, ipv6: bool) -> Option<IpAddr> {
+        let host = &self.names.hosts[self.names.host(name)?];
+        if ipv6 { host.ipv6 } else { host.ipv4 }
+    }
+
+    fn ifindex(&self, name: &str) -> Option<u32> {
+        if name == "lo" {
+            return Some(1);
+        }
+        let at = self.names.hosts[self.host].ifaces.iter().position(|n| n == name)?;
+        u32::try_from(at).ok().map(|n| n + 2)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let hosts = self.names.host_names().map(str::to_string);
+        hosts
+            .chain(self.variables.iter().cloned())
+            .chain(self.names.hosts[self.host].ifaces.iter().cloned())
+            .collect()
+    }
+}
+
+fn script(
+    checks: &mut Checks<'_>,
+    path: &str,
+    lines: &[String],
+    names: &Names,
+    host: usize,
+) -> Option<Vec<Step>> {
+    if lines.len() > MAX_LINES {
+        checks.at_value(path, format!("a script of more than {MAX_LINES} lines"), None);
+        return None;
+    }
+    let mut env = ScriptEnv { names, host, variables: Vec::new() };
+    let mut steps = Vec::new();
+    let mut when = When::Next;
+    let mut good = true;
+    for (i, line) in lines.iter().enumerate() {
+        let at = join(path, &i.to_string());
+        let span = checks.source.value(&at).unwrap_or_default();
+        match step(line, span, &mut env) {
+            Ok(Line::When(next)) => when = next,
+            Ok(Line::Step(mut step)) => {
+                step.when = when;
+                when = When::Next;
+                steps.push(step);
+            }
+            Err(bad) => {
+                checks.inside(&at, bad.part, bad.message, bad.help);
+                good = false;
+            }
+        }
+    }
+    good.then_some(steps)
+}
+
+enum Line {
+    When(When),
+    Step(Step),
+}
+
+fn step(line: &str, span: Range<usize>, env: &mut ScriptEnv<'_>) -> Result<Line, BadValue> {
+    let trimmed = line.trim_start();
+    let indent = line.len() - trimmed.len();
+    let (word, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
+    let shift = |mut bad: BadValue| {
+        let by = indent + word.len() + 1;
+        bad.part = bad.part.start + by..bad.part.end + by;
+        bad
+    };
+    let plain =
+        |what: StepKind| Line::Step(Step { when: When::Next, what, expect: None, span: span.clone() });
+    match word {
+        "at" => values::instant(rest).map(|t| Line::When(When::At(t))).map_err(shift),
+        "sleep" => values::duration(rest).map(|d| plain(StepKind::Sleep(d))).map_err(shift),
+        "ip" | "sysctl" => admin(line).map(|a| plain(StepKind::Admin(a))),
+        _ => call(line, span, env),
+    }
+}
+
+/// `[variable =] call(…) [= expectation]`
+fn call(line: &str, span: Range<usize>, env: &mut ScriptEnv<'_>) -> Result<Line, BadValue> {
+    let help = "write a system call with its result, such as `sendto(s, \"hello\", server:9) = 5`, or `sleep 1s`, `at 5s`, \
+                `ip …`, `sysctl …`";
+    let Some(open) = line.find('(') else {
+        return Err(BadValue::new(line, "this is neither a system call nor a command", help));
+    };
+    let Some(close) = closing(line, open) else {
+        return Err(BadValue::new(line, "a bracket is not closed", help));
+    };
+    let (variable, from) = match line[..open].split_once('=') {
+        Some((name, _)) => (Some(name.trim()), line[..open].find('=').unwrap_or(0) + 1),
+        None => (None, 0),
+    };
+    let at = |offset: usize, error: CallTextError| BadValue {
+        part: offset + error.offset..offset + error.offset + error.len,
+        message: error.message,
+        help: error.hint,
+    };
+    parse_call(&line[from..=close], env).map_err(|e| at(from, e))?;
+    if let Some(name) = variable {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            let message = format!("`{name}` is no name for a variable");
+            return Err(BadValue {
+                part: 0..from - 1,
+                message,
+                help: Some("use letters, digits and _".into()),
+            });
+        }
+        env.variables.push(name.into());
+    }
+    let rest = &line[close + 1..];
+    let expect = match rest.trim() {
+        "" => None,
+        wanted if wanted.starts_with('=') => {
+            let value = wanted[1..].trim_start();
+            // A number keeps its sign of equality, the other terms have none.
+            let term =
+                if value.starts_with(|c: char| c.is_ascii_digit() || c == '-') { wanted } else { value };
+            let offset = line.rfind(term).unwrap_or(close + 1);
+            Expect::parse(term, env).map_err(|e| at(offset, e))?;
+            Some(term.to_string())
+        }
+        other => {
+            let start = line.rfind(other).unwrap_or(close);
+            let message = "after the call stands neither nothing nor `= result`".to_string();
+            return Err(BadValue { part: start..start + other.len(), message, help: Some(help.into()) });
+        }
+    };
+    let text = line[..=close].trim().to_string();
+    Ok(Line::Step(Step { when: When::Next, what: StepKind::Call(text), expect, span }))
+}
+
+/// The bracket that closes the one at `open`, quotes respected.
+fn closing(line: &str, open: usize) -> Option<usize> {
+    let mut depth = 0_u32;
+    let mut quoted = false;
+    let mut escaped = false;
+    for (i, c) in line.char_indices().skip_while(|(i, _)| *i < open) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(i);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,79 @@
+//! Runs with hosts on the real kernel: the same world, its clock the machine's.
+
+use linux::{LiveBody, LiveHost, LiveIface, LiveProgram, LiveWorld};
+use sim::ProgramId;
+use stack::Granularity;
+use wire::Medium;
+
+use super::{RunError, build, limit, outcome, report, target};
+use crate::outcome::{Outcome, ProgramReport};
+use crate::plan::Plan;
+use crate::plan::hosts::DEFAULT_MTU;
+use crate::targets::{Target, Targets};
+
+/// Where a program of the plan went.
+enum Ran {
+    Virtual(ProgramId),
+    /// Its place among the results.
+    Live(usize),
+}
+
+pub(super) fn run(plan: &Plan, targets: &Targets, granularity: Granularity) -> Result<Outcome, RunError> {
+    linux::check_permission().map_err(|e| RunError::Linux(e.to_string()))?;
+    let mut built = build::build(plan, targets, granularity)?;
+    let mut hosts = Vec::new();
+    let mut ran: Vec<Option<Ran>> = plan.programs.iter().map(|_| None).collect();
+    let mut results = 0;
+    for (i, host) in plan.host_plans.iter().enumerate() {
+        let mut programs = Vec::new();
+        for (p, program) in plan.programs.iter().enumerate().filter(|(_, p)| p.host == i) {
+            let body = build::program(plan, program)?;
+            ran[p] = Some(match target(plan, targets, i) {
+                Target::Stack => {
+                    Ran::Virtual(built.world.spawn(built.nodes[i], &program.name, program.start, body))
+                }
+                Target::Linux => {
+                    let body = LiveBody::Calls(body);
+                    programs.push(LiveProgram { name: program.name.clone(), start: program.start, body });
+                    results += 1;
+                    Ran::Live(results - 1)
+                }
+            });
+        }
+        if target(plan, targets, i) == Target::Linux {
+            let ifaces = host.nics.iter().zip(&built.nics[i]).map(|(nic, ifindex)| LiveIface {
+                ifindex: *ifindex,
+                name: nic.name.clone(),
+                medium: Medium::Ethernet,
+                mac: nic.mac,
+                mtu: nic.mtu.unwrap_or(DEFAULT_MTU),
+            });
+            let ifaces = ifaces.collect();
+            // Sysctls are commands like the others here, so that those of an interface find it.
+            let setup = build::commands(host)?;
+            hosts.push(LiveHost { node: built.nodes[i], ifaces, sysctls: Vec::new(), setup, programs });
+        }
+    }
+    let failed = |e: linux::LinuxError| RunError::Linux(e.to_string());
+    let live = LiveWorld::new(built.world, hosts).map_err(failed)?;
+    let end = live.run(&limit(plan)).map_err(failed)?;
+    let hits = end.world.fault_hits();
+    let reports: Vec<ProgramReport> = plan
+        .programs
+        .iter()
+        .zip(&ran)
+        .map(|(program, ran)| match ran.as_ref().expect("every program has a host") {
+            Ran::Virtual(id) => {
+                report(plan, program, end.world.program(*id), end.world.exit_status(*id).is_some())
+            }
+            Ran::Live(at) => {
+                let result = &end.programs[*at];
+                let body = result.program.as_deref().expect("programs of calls come back");
+                report(plan, program, body, result.status.is_some())
+            }
+        })
+        .collect();
+    let why = end.end;
+    let journal = end.world.finish();
+    Ok(outcome(plan, journal, why, hits, reports, Some(plan.tolerance)))
+}
