@@ -25,7 +25,7 @@ impl Stack {
         let protocol = entry.protocol;
         let mut frame = payload.frame(0);
         if entry.opts.hdrincl && way.dst.is_ipv4() {
-            return Err(Errno::EOPNOTSUPP);
+            return self.ip_output_hdrincl(now, &way.route, frame);
         }
         if protocol == Protocol::ICMPV6 {
             // The kernel fills in ICMPv6's checksum whether asked or not.
