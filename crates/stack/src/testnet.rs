@@ -19,7 +19,6 @@ use crate::{Errno, Stack, StackConfig};
 pub(crate) struct Sent {
     pub(crate) at: Instant,
     pub(crate) host: usize,
-    pub(crate) ifindex: IfIndex,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -162,7 +161,7 @@ impl Net {
             else {
                 return;
             };
-            self.sent.push(Sent { at: self.now, host, ifindex, bytes: frame.to_vec() });
+            self.sent.push(Sent { at: self.now, host, bytes: frame.to_vec() });
             let other = self.wires.iter().find_map(|w| {
                 let at = w.iter().position(|end| *end == (host, ifindex))?;
                 Some(w[1 - at])

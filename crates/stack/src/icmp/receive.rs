@@ -173,25 +173,17 @@ impl Stack {
             ifindex: meta.ifindex,
         };
         if self.is_local_v4(inner.src) {
-            self.icmp4_route(now, &message, &report, inner.tos, usize::from(inner.total_len));
+            self.icmp4_route(now, &message, &report, inner.tos);
         }
         self.icmp_report(now, &report, quoted.protocol, quoted.upper);
     }
 
     /// What an error changes in the routing table: path MTU and gateway.
-    fn icmp4_route(
-        &mut self,
-        now: Instant,
-        message: &icmpv4::Message,
-        report: &IcmpReport,
-        tos: u8,
-        quoted_len: usize,
-    ) {
+    fn icmp4_route(&mut self, now: Instant, message: &icmpv4::Message, report: &IcmpReport, tos: u8) {
         match *message {
             icmpv4::Message::DestinationUnreachable { code: icmpv4::code::ICMP_FRAG_NEEDED, .. } => {
                 let flow = Flow { dst: report.remote, src: report.local, oif: 0, tos };
                 // A router from before RFC 1191 names no MTU; Linux then takes min_pmtu, as for any below it.
-                let _ = quoted_len;
                 self.route_update_pmtu(now, &flow, report.info);
             }
             icmpv4::Message::Redirect { gateway, .. } => {
@@ -205,11 +197,8 @@ impl Stack {
     fn icmp_report(&mut self, now: Instant, report: &IcmpReport, protocol: Protocol, upper: &[u8]) {
         self.raw_err(now, report, protocol, upper);
         match protocol {
-            Protocol::UDP => {
-                if !self.vxlan_err(now, report, upper) {
-                    self.udp_err(now, report, upper);
-                }
-            }
+            Protocol::UDP if self.vxlan_err(upper) => {}
+            Protocol::UDP => self.udp_err(now, report, upper),
             Protocol::IPIP | Protocol::IPV6 | Protocol::GRE => {
                 self.tunnel_err(now, report, protocol, upper);
             }

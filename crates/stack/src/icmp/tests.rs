@@ -198,3 +198,55 @@ fn a_router_redirects_a_neighbour_to_the_better_gateway() {
     assert_eq!(lines[0], "IP 192.0.2.126>192.0.2.1 ttl 64 iplen 112 ICMP 5/1", "{lines:?}");
     assert_eq!(lines[1], "IP 192.0.2.1>203.0.113.9 ttl 63 DF iplen 84 ICMP 8/0");
 }
+
+/// TRUTH 8e: 30 datagrams to a closed port at once get 6 answers; 40 over 2 s get 7; 57 are counted as limited.
+#[test]
+fn port_unreachable_is_limited_8e() {
+    let (mut net, a, _, b) = Net::routed(1500);
+    for _ in 0..30 {
+        net.udp(a, "198.51.100.1", 9, 10).unwrap();
+    }
+    net.run_for(MS);
+    let lines = net.trace(b);
+    assert_eq!(lines, ["IP 198.51.100.1>192.0.2.1 ttl 64 iplen 66 ICMP 3/3"; 6]);
+    net.run_for(SECOND * 8);
+    for _ in 0..40 {
+        net.udp(a, "198.51.100.1", 9, 10).unwrap();
+        net.run_for(MS * 50);
+    }
+    assert_eq!(net.trace(b).len(), 7);
+    assert_eq!(net.counter(b, Counter::IcmpOutRateLimitHost), 57);
+    assert_eq!(net.counter(b, Counter::IcmpOutRateLimitGlobal), 0);
+    assert_eq!(net.counter(b, Counter::UdpNoPorts), 70);
+    assert_eq!(net.counter(a, Counter::IcmpInDestUnreachs), 13);
+}
+
+/// `ip_dst_mtu_maybe_forward`: a route's `mtu` counts for what is forwarded; a learnt path MTU does not.
+#[test]
+fn a_router_goes_by_the_mtu_of_its_route() {
+    use crate::route::{Metrics, NewRoute};
+    let (mut net, a, r, _) = Net::routed(1500);
+    let new = NewRoute {
+        gateway: Some("198.51.100.1".parse().unwrap()),
+        metrics: Metrics { mtu: 1200, ..Metrics::default() },
+        ..NewRoute::new("203.0.113.0".parse().unwrap(), 24)
+    };
+    net.hosts[r].route_add_quiet(net.now, &new).unwrap();
+    net.ping(a, "203.0.113.1", 1300).unwrap();
+    net.run_for(MS);
+    let answer = net.sent.iter().find(|s| s.host == r && s.ethertype() == 0x0800).unwrap();
+    assert_eq!(answer.packet()[20..22], [3, 4]);
+    assert_eq!(answer.packet()[26..28], 1200u16.to_be_bytes());
+}
+
+/// RFC 1812 §5.3.1, RFC 1141: the checksum is updated, not recomputed, and right for every TTL.
+#[test]
+fn every_ttl_is_forwarded_with_a_right_checksum() {
+    let (mut net, a, r, _) = Net::routed(1500);
+    for ttl in 2..=255 {
+        net.ping_with(a, "198.51.100.1", 0, |out| IpOut { ttl, ..out }).unwrap();
+        net.run_for(MS);
+    }
+    let lines = net.trace(r); // describe() verifies
+    assert_eq!(lines.iter().filter(|l| l.contains("ICMP 8/0")).count(), 254);
+}

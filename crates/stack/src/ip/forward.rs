@@ -39,7 +39,7 @@ impl Stack {
             return self.drop(now, ifindex, DropReason::NotSpecified, &frame);
         }
         self.mib.inc(Counter::IpForwDatagrams); // before the MTU is looked at
-        let mtu = self.forward_mtu(dst);
+        let mtu = self.forward_mtu(now, addr4(frame.head(), 16).into(), dst);
         let dont_fragment = frame.head()[6] & 0x40 != 0;
         if frame.len() > mtu as usize && dont_fragment {
             self.mib.inc(Counter::IpFragFails);
@@ -62,13 +62,18 @@ impl Stack {
         self.ip4_finish_output(now, dst, mtu as usize, frame);
     }
 
-    /// `ip_dst_mtu_maybe_forward`: a router goes by the route and the interface, and by a learnt path MTU only with
-    /// `ip_forward_use_pmtu`.
-    fn forward_mtu(&self, dst: &Dst) -> u32 {
-        if dst.mtu_locked || self.sysctl.ns.ip_forward_use_pmtu != 0 {
+    /// `ip_dst_mtu_maybe_forward`: a router goes by the route's `mtu` and the interface, and by a learnt path MTU only
+    /// with `ip_forward_use_pmtu`.
+    fn forward_mtu(&self, now: Instant, to: IpAddr, dst: &Dst) -> u32 {
+        let device = self.net_device(dst.ifindex).map_or(dst.mtu, |d| d.mtu);
+        if dst.mtu_locked || dst.mtu >= device || self.sysctl.ns.ip_forward_use_pmtu != 0 {
             return dst.mtu;
         }
-        self.net_device(dst.ifindex).map_or(dst.mtu, |d| d.mtu)
+        let flow = Flow { dst: to, src: to, oif: 0, tos: 0 };
+        match self.route_metrics(now, &flow).mtu {
+            0 => device,
+            mtu => mtu,
+        }
     }
 
     /// `ip_rt_send_redirect`: the packet leaves by the interface it came in by, so its sender could have gone
@@ -142,7 +147,7 @@ impl Stack {
             return self.drop(now, ifindex, DropReason::IpInvalidSource, &frame);
         }
         self.mib.inc(Counter::Ip6OutForwDatagrams); // before the MTU is looked at
-        let mtu = self.forward_mtu(dst).max(1280);
+        let mtu = self.forward_mtu(now, header.dst.into(), dst).max(1280);
         if frame.len() > mtu as usize {
             self.icmp6_send(now, about, &frame, IcmpError::TooBig(mtu));
             self.mib.inc(Counter::Ip6InTooBigErrors);

@@ -157,7 +157,9 @@ impl Stack {
         match meta.protocol {
             Protocol::UDP => {
                 self.mib.inc(Counter::Ip6InDelivers);
-                self.udp_rcv(now, meta, frame);
+                if !self.vxlan_rcv(now, meta, &frame) {
+                    self.udp_rcv(now, meta, frame);
+                }
             }
             Protocol::ICMPV6 => {
                 self.mib.inc(Counter::Ip6InDelivers);

@@ -40,10 +40,8 @@ impl Stack {
                 };
                 self.membership_query(now, meta.ifindex, mcast::Protocol::Mld, &query);
             }
-            Message::MldReportV1 { group } => {
-                if !self.is_local(meta.src) {
-                    self.membership_heard(meta.ifindex, group.into());
-                }
+            Message::MldReportV1 { group } if !self.is_local(meta.src) => {
+                self.membership_heard(meta.ifindex, group.into());
             }
             _ => {}
         }

@@ -51,6 +51,8 @@ struct State {
 pub(crate) struct Tunnels {
     states: BTreeMap<IfIndex, State>,
     nesting: u32,
+    /// Whether a VXLAN interface is up, as of this routing generation: asked for every UDP packet.
+    has_vxlan: Option<(u32, bool)>,
 }
 
 impl Stack {

@@ -10,7 +10,6 @@ use wire::ip::Protocol;
 use wire::{Frame, Instant, MacAddr, udp, vxlan};
 
 use super::{ecn_encapsulate, unspecified_like};
-use crate::icmp::IcmpReport;
 use crate::iface::{LinkKind, Vxlan};
 use crate::ip::{IpOut, RxMeta};
 use crate::outbox::Backlog;
@@ -111,9 +110,23 @@ impl Stack {
         u16::try_from(low).unwrap_or(0).saturating_add(((hash >> 32) % span) as u16) // span is below 2^16
     }
 
+    /// Whether any VXLAN interface is up. Taking one up moves the routing generation on.
+    #[inline]
+    fn has_vxlan(&mut self) -> bool {
+        let generation = self.route_generation();
+        match self.tunnels.has_vxlan {
+            Some((known, answer)) if known == generation => answer,
+            _ => {
+                let answer = self.ifaces.iter().any(|i| i.up && matches!(i.kind, LinkKind::Vxlan(_)));
+                self.tunnels.has_vxlan = Some((generation, answer));
+                answer
+            }
+        }
+    }
+
     /// `vxlan_rcv`: `frame` starts at the UDP header. True when a VXLAN interface took it.
     pub(crate) fn vxlan_rcv(&mut self, now: Instant, meta: &RxMeta, frame: &Frame) -> bool {
-        if !self.ifaces.iter().any(|i| matches!(i.kind, LinkKind::Vxlan(_))) {
+        if !self.has_vxlan() {
             return false;
         }
         let mut frame = frame.clone();
@@ -170,7 +183,7 @@ impl Stack {
     }
 
     /// `vxlan_err_lookup`: errors about our outer packets are nobody else's; the routing table has learnt the MTU.
-    pub(crate) fn vxlan_err(&mut self, _now: Instant, _report: &IcmpReport, quoted: &[u8]) -> bool {
+    pub(crate) fn vxlan_err(&self, quoted: &[u8]) -> bool {
         let Some(port) = quoted.get(2..4).map(|p| u16::from_be_bytes([p[0], p[1]])) else { return false };
         self.ifaces.iter().any(|i| i.up && matches!(&i.kind, LinkKind::Vxlan(v) if v.dstport == port))
     }
