@@ -1,6 +1,6 @@
-//! Every file of the catalogue reads and plans.
+//! Every file of the catalogue reads, plans, and runs on our stack with all its expectations met.
 
-use scenario::{Overrides, Plan, catalogue, file};
+use scenario::{Overrides, Plan, Targets, catalogue, file};
 
 fn plan_of(entry: &catalogue::Entry) -> Result<Plan, String> {
     let text = |found: Vec<scenario::Diagnostic>| found.iter().map(|d| d.render(false)).collect::<String>();
@@ -22,6 +22,32 @@ fn every_file_of_the_catalogue_reads_and_plans() {
                     wrong += &format!("{}: its question, question_zh or about is not there\n", entry.name);
                 }
             }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// Everything that is not as a scenario says; the names of scenarios may be narrowed with `ONLY=part`.
+fn problems(entry: &catalogue::Entry) -> Vec<String> {
+    let outcome =
+        match plan_of(entry).and_then(|p| scenario::run(&p, &Targets::stack()).map_err(|e| e.to_string())) {
+            Ok(outcome) => outcome,
+            Err(e) => return vec![e],
+        };
+    let mut problems = outcome.problems();
+    if outcome.expectations.is_empty() {
+        problems.push("nothing is expected".into());
+    }
+    problems
+}
+
+#[test]
+fn every_file_of_the_catalogue_runs_as_it_says() {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let mut wrong = String::new();
+    for entry in catalogue::all().iter().filter(|e| e.name.contains(&only)) {
+        for problem in problems(entry) {
+            wrong += &format!("{}: {problem}\n", entry.name);
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
