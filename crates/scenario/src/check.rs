@@ -85,7 +85,7 @@ impl Seen<'_> {
                     _ => None,
                 });
                 let all: Vec<_> = dropped.collect();
-                let n = all.iter().filter(|r| *r == reason).count();
+                let n = all.iter().filter(|r| r.name() == reason.name()).count();
                 wrong_count(*count, n as u64, "it was").map(|text| {
                     let mut names: Vec<&str> = all.iter().map(|r| r.name()).collect();
                     names.dedup();

@@ -70,7 +70,9 @@ pub fn twin(plan: &Plan, targets: &Targets) -> Result<Verdict, RunError> {
     let stack = run_with(plan, &Targets::stack(), KERNEL_CLOCK)?;
     let linux = run_with(plan, targets, KERNEL_CLOCK)?;
     let mut tolerance = Tolerance::wheel(250);
-    tolerance.late = plan.tolerance;
+    if let Some(given) = plan.twin_tolerance {
+        (tolerance.early, tolerance.late) = (given, given);
+    }
     let compares = |what: Compared| plan.compare.contains(&what);
     if !compares(Compared::Counters) {
         tolerance.counters.clear();

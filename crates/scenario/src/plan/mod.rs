@@ -53,7 +53,10 @@ pub struct Plan {
     pub(crate) programs: Vec<programs::ProgramPlan>,
     pub(crate) faults: Vec<faults::FaultPlan>,
     pub(crate) expect: Vec<expect::ExpectPlan>,
+    /// What real time adds to every tolerance.
     pub(crate) tolerance: Duration,
+    /// How far the twin's times may be apart, when the file says so.
+    pub(crate) twin_tolerance: Option<Duration>,
     pub(crate) compare: Vec<Compared>,
 }
 
@@ -109,6 +112,7 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
         faults,
         expect,
         tolerance: tolerance.flatten().unwrap_or(DEFAULT_TWIN_TOLERANCE),
+        twin_tolerance: tolerance.flatten(),
         compare: twin.compare.clone().unwrap_or_else(|| vec![Compared::Packets, Compared::Calls]),
     })
 }
