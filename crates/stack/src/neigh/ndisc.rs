@@ -325,8 +325,9 @@ impl Stack {
         flags: Update,
         create: bool,
     ) -> bool {
-        if !self.neigh_exists(ifindex, addr.into()) && !(create && self.neigh_make(now, ifindex, addr.into()))
-        {
+        let there =
+            self.neigh_exists(ifindex, addr.into()) || (create && self.neigh_make(now, ifindex, addr.into()));
+        if !there {
             return false;
         }
         // Without a link-layer address an unknown neighbour stays unknown (EINVAL).
