@@ -13,6 +13,7 @@ pub mod diff;
 pub mod explain;
 pub mod export;
 mod findings;
+mod housekeeping;
 pub mod ladder;
 pub mod meaning;
 pub mod normal;

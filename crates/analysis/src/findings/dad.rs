@@ -7,10 +7,15 @@ use wire::ndp;
 use super::about;
 use super::{Case, Findings};
 use crate::explain::Ref;
+use crate::housekeeping::Housekeeping;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
+    let noise = Housekeeping::of(case.journal, case.traffic);
     for (i, r) in case.journal.records.iter().enumerate() {
         let What::Addr { addr, change, .. } = r.what else { continue };
+        if noise.has(r, case.traffic) {
+            continue;
+        }
         let host = case.name(r.node);
         let tentative = case.journal.records[..i].iter().rposition(|o| {
             o.node == r.node

@@ -7,11 +7,13 @@ use wire::{icmpv6, igmp};
 
 use super::{Case, Findings};
 use crate::explain::Ref;
+use crate::housekeeping::Housekeeping;
 use crate::traffic::Transmission;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let mut joined: BTreeMap<IpAddr, Vec<(stack::record::NodeId, u32)>> = BTreeMap::new();
-    for t in case.packets() {
+    let noise = Housekeeping::of(case.journal, case.traffic);
+    for t in case.packets().filter(|t| !noise.packets.contains(&t.number)) {
         for (group, joins) in reported(t) {
             // Every host joins the groups of its own addresses: that is no news.
             if joins && !is_own_business(group) {

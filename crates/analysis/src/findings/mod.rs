@@ -377,7 +377,9 @@ impl Findings {
     /// what cannot be pointed at is not known.
     pub(crate) fn say(&mut self, finding: &'static str, text: String, refs: impl IntoIterator<Item = Ref>) {
         let refs = in_order(refs);
-        let Some(at_ns) = refs.iter().filter_map(|r| self.time(*r)).min() else { return };
+        // A change of state is told when it is complete, packets when the first was sent.
+        let packets = refs.iter().filter(|r| matches!(r, Ref::Packet(_))).filter_map(|r| self.time(*r)).min();
+        let Some(at_ns) = packets.or_else(|| refs.iter().filter_map(|r| self.time(*r)).max()) else { return };
         let text = self.capitalised(text);
         if self.out.sentences.iter().any(|s| s.text == text) {
             return;

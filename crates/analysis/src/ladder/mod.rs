@@ -32,6 +32,7 @@ pub(crate) mod text_width {
 use serde::Serialize;
 use stack::record::{Journal, NodeKind};
 
+use crate::housekeeping::Housekeeping;
 use crate::traffic::Traffic;
 
 /// Widest line ever printed, unless the caller asks for more.
@@ -48,7 +49,8 @@ pub struct Options {
     pub idle: Duration,
     /// System calls and their results.
     pub calls: bool,
-    /// How the hosts were set up before anything happened, and the routes that come with every address.
+    /// How the hosts were set up before anything happened, the routes that come with every address, and
+    /// IPv6's housekeeping where IPv6 does nothing else.
     pub setup: bool,
 }
 
@@ -201,6 +203,8 @@ pub struct Ladder {
     pub columns: Vec<Column>,
     /// What happened, in order.
     pub rows: Vec<Row>,
+    /// Packets that have no row: IPv6's housekeeping (see [`Options::setup`]).
+    pub hidden: Vec<u32>,
     /// The faults of the scenario in its words, to be cited as `fault 1`.
     pub faults: Vec<String>,
 }
@@ -214,14 +218,16 @@ impl Ladder {
     /// Draws a journal whose packets have been followed already.
     pub fn with_traffic(journal: &Journal, traffic: &Traffic, options: &Options) -> Ladder {
         let columns = columns(journal);
-        let mut rows = rows::of(journal, traffic, &columns, options);
+        let hidden = if options.setup { Housekeeping::default() } else { Housekeeping::of(journal, traffic) };
+        let mut rows = rows::of(journal, traffic, &columns, options, &hidden);
         if !options.unfold {
             rows = fold::repeats(rows);
         }
         if !options.idle.is_zero() {
             rows = fold::idle(rows, options.idle);
         }
-        Ladder { title: options.title.clone(), columns, rows, faults: journal.faults.clone() }
+        let hidden = hidden.packets.into_iter().collect();
+        Ladder { title: options.title.clone(), columns, rows, hidden, faults: journal.faults.clone() }
     }
 
     /// The ladder as text, lines of at most `width` columns (at least 60). `color` adds ANSI colours,

@@ -8,6 +8,7 @@ use stack::record::{Journal, Record, What};
 use wire::{Instant, MacAddr};
 
 use super::{ArrivalAt, Column, EventKind, EventRow, Label, Options, PacketRow, Row, RowKind, events};
+use crate::housekeeping::Housekeeping;
 use crate::meaning::{Flows, Names, words};
 use crate::traffic::{Traffic, Transmission};
 
@@ -27,7 +28,13 @@ struct Builder<'a> {
     told: Vec<bool>,
 }
 
-pub(super) fn of(journal: &Journal, traffic: &Traffic, columns: &[Column], options: &Options) -> Vec<Row> {
+pub(super) fn of(
+    journal: &Journal,
+    traffic: &Traffic,
+    columns: &[Column],
+    options: &Options,
+    hidden: &Housekeeping,
+) -> Vec<Row> {
     let mut b = Builder {
         journal,
         columns,
@@ -39,8 +46,9 @@ pub(super) fn of(journal: &Journal, traffic: &Traffic, columns: &[Column], optio
         told: vec![false; journal.records.len()],
     };
     let mut flows = Flows::default();
-    let by_record: BTreeMap<usize, &Transmission> = traffic.numbered().map(|t| (t.record, t)).collect();
-    for t in traffic.numbered() {
+    let shown = || traffic.numbered().filter(|t| !hidden.packets.contains(&t.number));
+    let by_record: BTreeMap<usize, &Transmission> = shown().map(|t| (t.record, t)).collect();
+    for t in shown() {
         for a in &t.arrivals {
             b.tx_of_rx.insert(a.record, t.record);
         }
@@ -51,10 +59,12 @@ pub(super) fn of(journal: &Journal, traffic: &Traffic, columns: &[Column], optio
         if let Some(t) = by_record.get(&i) {
             b.packet(i, t, &mut flows);
         }
-        if setting_up.is_some_and(|at| r.at > at) || matches!(r.what, What::Tx { .. } | What::Call { .. }) {
+        let began = by_record.contains_key(&i) || matches!(r.what, What::Call { .. });
+        if began || setting_up.is_some_and(|at| r.at > at) {
             setting_up = None;
         }
-        if !options.setup && (is_routine(r) || setting_up.is_some() && is_setup(r)) {
+        let routine = is_routine(r) || hidden.has(r, traffic) || setting_up.is_some() && is_setup(r);
+        if !options.setup && routine {
             continue;
         }
         match &r.what {

@@ -175,6 +175,35 @@ fn colours_only_colour() {
 }
 
 #[test]
+fn ipv6_setting_itself_up_is_hidden_unless_ipv6_does_more() {
+    let mut h = Hand::new(&[("client", &["192.0.2.1", "fe80::1"]), ("server", &["192.0.2.2"])]);
+    let target = |text: &str| {
+        let target = text.parse().expect("v6");
+        wire::icmpv6::Message::Ndp(wire::ndp::Message::NeighborSolicit { target })
+    };
+    let group = MacAddr([0x33, 0x33, 0xff, 0, 0, 1]);
+    let dad = icmp6((mac(1), group), ("::", "ff02::1:ff00:1"), target("fe80::1"), &[]);
+    let addr = stack::record::AddrChange::Tentative;
+    h.push(123, 0, What::Addr { ifindex: 2, addr: ip("fe80::1"), change: addr });
+    h.push(123, 0, What::Timer { name: "dad", detail: "fe80::1".into() });
+    let id = h.pass(123, 0, 1, &dad);
+    let drop =
+        What::Drop { ifindex: 2, reason: DropReason::NotSpecified, id: Some(id), packet: wire::Bytes::new() };
+    h.push(123, 1, drop);
+    h.pass(1000, 0, 1, &arp_request(mac(1), "192.0.2.1", "192.0.2.2"));
+    let text = draw(&h.journal, true);
+    assert_eq!(text.lines().filter(|l| l.contains("0.001 s")).count(), 1, "{text}");
+    assert_eq!(text.lines().count(), 5, "{text}");
+    assert!(
+        text.ends_with("not shown: 1 packets with which IPv6 sets itself up on the links (#1)\n"),
+        "{text}"
+    );
+    let global = icmp6((mac(1), group), ("::", "ff02::1:ff00:1"), target("2001:db8::1"), &[]);
+    h.pass(2000, 0, 1, &global);
+    assert!(draw(&h.journal, true).contains("NDP who has fe80::1 (DAD)"));
+}
+
+#[test]
 fn rows_are_data() {
     let ladder = Ladder::new(&arp_resolution(), &Options::default());
     let json = serde_json::to_value(&ladder).expect("everything is serialisable");

@@ -75,6 +75,14 @@ pub(super) fn render(ladder: &Ladder, width: usize, color: bool, unicode: bool) 
     for row in &ladder.rows {
         layout.row(row, &mut lines);
     }
+    if !ladder.hidden.is_empty() {
+        let n = ladder.hidden.len();
+        let text = format!(
+            "not shown: {n} packets with which IPv6 sets itself up on the links ({})",
+            numbers(&ladder.hidden)
+        );
+        lines.extend(wrap(&text, width));
+    }
     for (i, fault) in ladder.faults.iter().enumerate() {
         for (n, line) in wrap(&format!("fault {}  {fault}", i + 1), width - 9).iter().enumerate() {
             lines.push(if n == 0 { line.clone() } else { format!("         {line}") });
@@ -83,6 +91,20 @@ pub(super) fn render(ladder: &Ladder, width: usize, color: bool, unicode: bool) 
     let mut text = lines.join("\n");
     text.push('\n');
     text
+}
+
+/// `#1, #2, #7 to #24`.
+fn numbers(all: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for &n in all {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == n => *last = n,
+            _ => runs.push((n, n)),
+        }
+    }
+    let texts: Vec<String> =
+        runs.iter().map(|(a, b)| if a == b { format!("#{a}") } else { format!("#{a} to #{b}") }).collect();
+    texts.join(", ")
 }
 
 /// Decimal places that tell all times of the ladder apart, 3 to 6.
@@ -290,7 +312,8 @@ impl<'a> Layout<'a> {
             RowKind::Idle { ns } => {
                 let mark = if self.glyphs.unicode { "…" } else { "..." };
                 // Silences are told roughly: the times beside the rows are exact.
-                let rough = if *ns >= 1_000_000_000 { ns / 100_000_000 * 100_000_000 } else { *ns };
+                let tenth = 100_000_000;
+                let rough = if *ns >= 10 * tenth { (ns + tenth / 2) / tenth * tenth } else { *ns };
                 self.remark(&format!("{mark} {} pass", span(rough)), lines);
             }
             RowKind::Folded { period, times, packets, until_ns } => {

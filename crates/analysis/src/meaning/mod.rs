@@ -191,7 +191,7 @@ fn arp_words(a: &arp::Packet, packet: &View) -> Words {
             } else if a.is_gratuitous() {
                 " (announcement)"
             } else if unicast {
-                " (unicast)"
+                " unicast"
             } else {
                 ""
             };

@@ -30,7 +30,7 @@ fn arp_speaks_as_tcpdump_does() {
         "ARP who-has 192.0.2.1 tell 192.0.2.1 (announcement)"
     );
     let probe = arp_packet(mac(1), mac(2), Operation::REQUEST, (mac(1), "192.0.2.1"), (zero, "192.0.2.2"));
-    assert_eq!(short(&probe), "ARP who-has 192.0.2.2 tell 192.0.2.1 (unicast)");
+    assert_eq!(short(&probe), "ARP who-has 192.0.2.2 tell 192.0.2.1 unicast");
 }
 
 #[test]
