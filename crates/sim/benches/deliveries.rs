@@ -17,7 +17,7 @@ use stack::record::{IfIndex, NodeId, NodeKind, What};
 use stack::socket::SockId;
 use wire::capture::LinkType;
 use wire::pcapng::{PacketInfo, SectionInfo, Writer};
-use wire::{Frame, Instant, MacAddr, Medium};
+use wire::{Bytes, Frame, Instant, MacAddr, Medium};
 
 fn main() {
     divan::main();
@@ -72,14 +72,14 @@ impl Pair {
         // Past duplicate address detection and the first ARP exchange.
         world.run_until(Instant::from_secs(5));
         let mut pair = Pair { world, client, server, to };
-        pair.send(b"first");
+        pair.send(&bytes(5));
         pair.world.run_until(Instant::from_secs(6));
         assert_eq!(pair.receive(), 1);
         pair
     }
 
-    fn send(&mut self, payload: &[u8]) {
-        let (socket, to) = (self.client.1, self.to);
+    fn send(&mut self, payload: &Bytes) {
+        let (socket, to, payload) = (self.client.1, self.to, payload.clone());
         let sent = self
             .world
             .with_stack(self.client.0, |stack, now| stack.udp_send_to(now, socket, payload, Some(to)));
@@ -98,7 +98,7 @@ impl Pair {
         })
     }
 
-    fn batches(&mut self, payload: &[u8]) {
+    fn batches(&mut self, payload: &Bytes) {
         for _ in 0..BATCHES {
             for _ in 0..BATCH {
                 self.send(payload);
@@ -110,6 +110,10 @@ impl Pair {
     }
 }
 
+fn bytes(len: usize) -> Bytes {
+    vec![0x55; len].into()
+}
+
 fn plain() -> Impairment {
     Impairment { delay: DELAY, ..Impairment::default() }
 }
@@ -117,7 +121,7 @@ fn plain() -> Impairment {
 #[divan::bench(args = [8, 1400])]
 fn udp_recording_off(bencher: Bencher<'_, '_>, len: usize) {
     let mut pair = Pair::new(false, plain());
-    let payload = vec![0x55; len];
+    let payload = bytes(len);
     bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pair.batches(&payload));
 }
 
@@ -125,12 +129,12 @@ fn udp_recording_off(bencher: Bencher<'_, '_>, len: usize) {
 fn udp_recording_off_rate_and_jitter(bencher: Bencher<'_, '_>) {
     let (rate, jitter) = (Some(100_000_000_000), DELAY / 2);
     let mut pair = Pair::new(false, Impairment { rate, jitter, ..plain() });
-    bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pair.batches(&[0x55; 8]));
+    bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pair.batches(&bytes(8)));
 }
 
 #[divan::bench(args = [8, 1400])]
 fn udp_records_and_pcapng(bencher: Bencher<'_, '_>, len: usize) {
-    let payload = vec![0x55; len];
+    let payload = bytes(len);
     bencher.counter(ItemsCount::new(ITEMS)).with_inputs(|| Pair::new(true, plain())).bench_local_values(
         |mut pair| {
             pair.batches(&payload);

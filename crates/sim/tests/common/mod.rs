@@ -10,25 +10,25 @@ use stack::route::{NewRoute, RouteChange};
 use wire::{Instant, MacAddr, Medium};
 
 /// A world whose nodes and interfaces are known by name.
-pub struct Net {
-    pub world: World,
+pub(crate) struct Net {
+    pub(crate) world: World,
     addrs: Vec<(String, IpAddr)>,
     macs: u8,
     seed: u64,
 }
 
-pub fn secs(s: u64) -> Instant {
+pub(crate) fn secs(s: u64) -> Instant {
     Instant::from_secs(s)
 }
 
 impl Net {
-    pub fn new(seed: u64) -> Net {
+    pub(crate) fn new(seed: u64) -> Net {
         let world = World::new(WorldConfig { seed, record: true, check: true });
         Net { world, addrs: Vec::new(), macs: 0, seed }
     }
 
     /// A host with interfaces and their addresses, all up.
-    pub fn host(&mut self, name: &str, ifaces: &[(&str, &str)]) {
+    pub(crate) fn host(&mut self, name: &str, ifaces: &[(&str, &str)]) {
         let config = StackConfig { name: name.into(), seed: self.seed, ..StackConfig::default() };
         let node = self.world.add_host(config);
         for (iface, addr) in ifaces {
@@ -45,36 +45,36 @@ impl Net {
         }
     }
 
-    pub fn switch(&mut self, name: &str, config: SwitchConfig) {
+    pub(crate) fn switch(&mut self, name: &str, config: SwitchConfig) {
         self.world.add_switch(name, config);
     }
 
-    pub fn node(&self, name: &str) -> NodeId {
+    pub(crate) fn node(&self, name: &str) -> NodeId {
         self.world.find_node(name).expect("a node of this name")
     }
 
-    pub fn nic(&self, node: &str, name: &str) -> IfIndex {
+    pub(crate) fn nic(&self, node: &str, name: &str) -> IfIndex {
         self.world.find_nic(self.node(node), name).expect("an interface of this name")
     }
 
     /// The first address of a host.
-    pub fn addr(&self, host: &str) -> IpAddr {
+    pub(crate) fn addr(&self, host: &str) -> IpAddr {
         self.addrs.iter().find(|(name, _)| name == host).expect("a host").1
     }
 
-    pub fn link(&mut self, a: (&str, &str), b: (&str, &str), config: LinkConfig) {
+    pub(crate) fn link(&mut self, a: (&str, &str), b: (&str, &str), config: LinkConfig) {
         let [a, b] = [a, b].map(|(node, nic)| (self.node(node), self.nic(node, nic)));
         self.world.connect(a, b, config);
     }
 
     /// Joins a host to a new port of a switch.
-    pub fn port(&mut self, host: (&str, &str), switch: &str, config: LinkConfig) {
+    pub(crate) fn port(&mut self, host: (&str, &str), switch: &str, config: LinkConfig) {
         let node = self.node(switch);
         let port = self.world.add_nic(node, host.0, Medium::Ethernet, MacAddr::ZERO, 1500);
         self.world.connect((self.node(host.0), self.nic(host.0, host.1)), (node, port), config);
     }
 
-    pub fn gateway(&mut self, host: &str, via: &str) {
+    pub(crate) fn gateway(&mut self, host: &str, via: &str) {
         let node = self.node(host);
         let mut route = NewRoute::new("0.0.0.0".parse().expect("an address"), 0);
         route.gateway = Some(via.parse().expect("an address"));
@@ -83,13 +83,13 @@ impl Net {
         });
     }
 
-    pub fn sysctl(&mut self, host: &str, name: &str, value: &str) {
+    pub(crate) fn sysctl(&mut self, host: &str, name: &str, value: &str) {
         let node = self.node(host);
         self.world.with_stack(node, |stack, now| stack.sysctl_write(now, name, value).expect("a sysctl"));
     }
 
     /// What a script on `host` may call things.
-    pub fn names(&self, host: &str) -> Names {
+    pub(crate) fn names(&self, host: &str) -> Names {
         let mut names = Names::default();
         for (name, ip) in &self.addrs {
             let addrs: &mut HostAddrs = names.hosts.entry(name.clone()).or_default();
