@@ -124,6 +124,7 @@ impl Stack {
     }
 
     /// `__mkroute_output`: the entry itself, with what is known of the path.
+    #[inline]
     fn dst4(
         &self,
         kind: RouteKind,

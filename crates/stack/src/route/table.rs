@@ -67,8 +67,10 @@ pub(crate) struct Route<A> {
 #[derive(Clone, Debug)]
 struct Group<A> {
     len: u8,
-    /// Sorted by prefix; routes to one prefix by metric.
-    entries: Vec<(A, Vec<Route<A>>)>,
+    /// Prefixes, sorted; close together, so that a search touches little memory.
+    keys: Vec<A>,
+    /// The routes to each of `keys`, by metric.
+    routes: Vec<Vec<Route<A>>>,
 }
 
 /// All routes of one table.
@@ -94,8 +96,8 @@ impl<A: Address> RouteTable<A> {
     ) -> Option<R> {
         for group in &self.groups {
             let key = dst.masked(group.len);
-            if let Ok(at) = group.entries.binary_search_by(|e| e.0.cmp(&key))
-                && let Some(found) = choose(&group.entries[at].1)
+            if let Ok(at) = group.keys.binary_search(&key)
+                && let Some(found) = choose(&group.routes[at])
             {
                 return Some(found);
             }
@@ -108,7 +110,7 @@ impl<A: Address> RouteTable<A> {
         self.groups
             .iter()
             .find(|g| g.len == len)
-            .and_then(|g| g.entries.binary_search_by(|e| e.0.cmp(&dst)).ok().map(|at| &g.entries[at].1[..]))
+            .and_then(|g| g.keys.binary_search(&dst).ok().map(|at| &g.routes[at][..]))
             .unwrap_or_default()
     }
 
@@ -117,37 +119,40 @@ impl<A: Address> RouteTable<A> {
         let g = match self.groups.binary_search_by(|g| len.cmp(&g.len)) {
             Ok(g) => g,
             Err(g) => {
-                self.groups.insert(g, Group { len, entries: Vec::new() });
+                self.groups.insert(g, Group { len, keys: Vec::new(), routes: Vec::new() });
                 g
             }
         };
-        let entries = &mut self.groups[g].entries;
-        let e = match entries.binary_search_by(|e| e.0.cmp(&dst)) {
-            Ok(e) => e,
-            Err(e) => {
-                entries.insert(e, (dst, Vec::new()));
-                e
+        let group = &mut self.groups[g];
+        let at = match group.keys.binary_search(&dst) {
+            Ok(at) => at,
+            Err(at) => {
+                group.keys.insert(at, dst);
+                group.routes.insert(at, Vec::new());
+                at
             }
         };
-        &mut entries[e].1
+        &mut group.routes[at]
     }
 
     /// Takes every route away that `gone` says, and returns them.
     pub(crate) fn take_if(&mut self, mut gone: impl FnMut(&Route<A>) -> bool) -> Vec<Route<A>> {
         let mut taken = Vec::new();
         for group in &mut self.groups {
-            for (_, routes) in &mut group.entries {
+            for routes in &mut group.routes {
                 taken.extend(routes.extract_if(.., |r| gone(r)));
             }
-            group.entries.retain(|(_, routes)| !routes.is_empty());
+            let mut left = group.routes.iter().map(|routes| !routes.is_empty());
+            group.keys.retain(|_| left.next().expect("as many as keys"));
+            group.routes.retain(|routes| !routes.is_empty());
         }
-        self.groups.retain(|g| !g.entries.is_empty());
+        self.groups.retain(|g| !g.keys.is_empty());
         taken
     }
 
     /// All routes, longest prefix first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Route<A>> + '_ {
-        self.groups.iter().flat_map(|g| g.entries.iter().flat_map(|(_, routes)| routes.iter()))
+        self.groups.iter().flat_map(|g| g.routes.iter().flatten())
     }
 }
 
