@@ -3,9 +3,10 @@
 //! `__dev_queue_xmit`; net/ethernet/eth.c `eth_type_trans`; net/8021q/vlan_core.c; drivers/net/loopback.c.
 
 use wire::ethernet::EtherType;
-use wire::{Frame, Instant, MacAddr};
+use wire::{Frame, Instant, MacAddr, Medium};
 
 use super::glue::{Dev, Link};
+use crate::iface::LinkKind;
 use crate::outbox::Backlog;
 use crate::record::IfIndex;
 use crate::{DropReason, Stack};
@@ -133,19 +134,27 @@ impl Stack {
     /// Hands a complete link-layer frame to the interface: to the wire ([`Stack::poll_transmit`]), to `lo`'s
     /// own input, or into a tunnel.
     pub(crate) fn dev_xmit(&mut self, now: Instant, ifindex: IfIndex, frame: Frame) {
+        let Some(iface) = self.ifaces.get(ifindex) else { return };
+        // The common case: a NIC that is up takes a frame that fits.
+        if iface.kind == LinkKind::Nic && iface.is_running() {
+            let ethernet = iface.medium == Medium::Ethernet;
+            let limit =
+                iface.mtu as usize + if ethernet { wire::ethernet::HEADER_LEN + VLAN_HLEN } else { 0 };
+            if frame.len() <= limit {
+                self.out.tx.push_back((ifindex, frame));
+                return;
+            }
+        }
+        self.dev_xmit_slow(now, ifindex, frame);
+    }
+
+    fn dev_xmit_slow(&mut self, now: Instant, ifindex: IfIndex, frame: Frame) {
         let Some(dev) = self.net_device(ifindex) else { return };
         if !dev.up || !dev.running {
             return self.drop_link(now, ifindex, &dev, DropReason::DevReady, frame);
         }
         match dev.link {
-            Link::Wire => {
-                let limit = dev.mtu as usize
-                    + if dev.has_ethernet_header() { wire::ethernet::HEADER_LEN + VLAN_HLEN } else { 0 };
-                if frame.len() > limit {
-                    return self.drop_link(now, ifindex, &dev, DropReason::PktTooBig, frame);
-                }
-                self.out.tx.push_back((ifindex, frame));
-            }
+            Link::Wire => self.drop_link(now, ifindex, &dev, DropReason::PktTooBig, frame),
             Link::Loopback => self.backlog(now, Backlog::Frame(ifindex, frame)),
             Link::Vlan { parent, vid } => self.vlan_xmit(now, parent, vid, frame),
             Link::Tunnel => self.tunnel_xmit(now, ifindex, frame),

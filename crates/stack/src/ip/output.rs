@@ -72,20 +72,28 @@ impl Stack {
         if out.protocol == Protocol::ICMP {
             self.count_icmp_out(frame.head());
         }
+        // Assembled in words and summed there: reading back bytes just written would stall.
+        let fragment = if df { 0x4000 } else { 0 };
+        let words = [
+            0x4000_0000 | ((hlen as u32 / 4) << 24) | (u32::from(out.tos) << 16) | total as u32, // at most MAX_LEN
+            (u32::from(id) << 16) | fragment,
+            (u32::from(out.ttl) << 24) | (u32::from(out.protocol.0) << 16),
+            src.to_bits(),
+            daddr.to_bits(),
+        ];
         let header = frame.push(hlen);
-        header[0] = 0x40 | (hlen / 4) as u8; // at most 15
-        header[1] = out.tos;
-        header[2..4].copy_from_slice(&(total as u16).to_be_bytes()); // at most MAX_LEN
-        header[4..6].copy_from_slice(&id.to_be_bytes());
-        header[6..8].copy_from_slice(&if df { [0x40, 0] } else { [0, 0] });
-        header[8] = out.ttl;
-        header[9] = out.protocol.0;
-        header[10..12].fill(0);
-        header[12..16].copy_from_slice(&src.octets());
-        header[16..20].copy_from_slice(&daddr.octets());
         header[20..].copy_from_slice(options);
-        let checksum = wire::checksum::sum(header).finish();
-        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        let sum: u64 = words.iter().map(|w| u64::from(*w)).sum();
+        // The lower and the upper half.
+        let base = wire::checksum::Sum::EMPTY.add_u32(sum as u32).add_u32((sum >> 32) as u32);
+        let checksum = (base + wire::checksum::sum(options)).finish();
+        let fixed = header.first_chunk_mut::<20>().expect("pushed that much");
+        for (i, mut word) in words.into_iter().enumerate() {
+            if i == 2 {
+                word |= u32::from(checksum);
+            }
+            fixed[i * 4..i * 4 + 4].copy_from_slice(&word.to_be_bytes());
+        }
         self.mib.inc(Counter::IpOutRequests);
         self.ip4_route_out(now, dst, mtu, out.multicast_loop, frame);
         Ok(())
