@@ -57,6 +57,8 @@ pub struct Folklore {
     pub fact: String,
     /// Where.
     pub refs: Vec<Ref>,
+    /// When, in nanoseconds.
+    pub at_ns: u64,
 }
 
 /// The explanation of a run.
@@ -124,7 +126,7 @@ impl Explanation {
             paragraph(&mut text, "decides", &all.join(" · "), width);
         }
         for f in &self.folklore {
-            let line = format!("\"{}\": no, {}{}", f.says, f.fact, cite(&f.refs, 0));
+            let line = format!("\"{}\": no, {}{}", f.says, f.fact, cite(&f.refs, f.at_ns));
             paragraph(&mut text, "folklore", &line, width);
         }
         text

@@ -377,9 +377,7 @@ impl Findings {
     /// what cannot be pointed at is not known.
     pub(crate) fn say(&mut self, finding: &'static str, text: String, refs: impl IntoIterator<Item = Ref>) {
         let refs = in_order(refs);
-        // A change of state is told when it is complete, packets when the first was sent.
-        let packets = refs.iter().filter(|r| matches!(r, Ref::Packet(_))).filter_map(|r| self.time(*r)).min();
-        let Some(at_ns) = packets.or_else(|| refs.iter().filter_map(|r| self.time(*r)).max()) else { return };
+        let Some(at_ns) = self.when(&refs) else { return };
         let text = self.capitalised(text);
         if self.out.sentences.iter().any(|s| s.text == text) {
             return;
@@ -397,6 +395,12 @@ impl Findings {
             }
             _ => text,
         }
+    }
+
+    /// A change of state is told when it is complete, packets when the first was sent.
+    fn when(&self, refs: &[Ref]) -> Option<u64> {
+        let packets = refs.iter().filter(|r| matches!(r, Ref::Packet(_))).filter_map(|r| self.time(*r)).min();
+        packets.or_else(|| refs.iter().filter_map(|r| self.time(*r)).max())
     }
 
     fn time(&self, r: Ref) -> Option<u64> {
@@ -422,8 +426,9 @@ impl Findings {
     /// Says what people say, and what happened.
     pub(crate) fn folklore(&mut self, says: &str, fact: String, refs: impl IntoIterator<Item = Ref>) {
         let refs = in_order(refs);
-        if !refs.is_empty() && self.out.folklore.iter().all(|f| f.says != says) {
-            self.out.folklore.push(Folklore { says: says.to_string(), fact, refs });
+        let Some(at_ns) = self.when(&refs) else { return };
+        if self.out.folklore.iter().all(|f| f.says != says) {
+            self.out.folklore.push(Folklore { says: says.to_string(), fact, refs, at_ns });
         }
     }
 

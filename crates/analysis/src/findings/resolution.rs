@@ -1,11 +1,16 @@
 //! Address resolution that worked: who asked whom, how long it took, what waited meanwhile, and what the
 //! asked host learnt from the question itself (Linux: arp.c arp_process, ndisc.c ndisc_recv_ns).
 
+use core::time::Duration;
+
 use stack::record::What;
 
 use super::about;
 use super::{Case, Findings, Question};
 use crate::explain::Ref;
+
+/// A real kernel's notification takes a while to reach the journal.
+const PROBE_DELAY: Duration = Duration::from_millis(5);
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     for q in case.questions.iter().filter(|q| !q.unicast) {
@@ -51,7 +56,8 @@ fn learnt_from_question(case: &Case<'_>, q: &Question, out: &mut Findings) {
     let Some(arrival) = question.arrivals.iter().find(|a| a.node == answer.from) else { return };
     let learnt = case.entries.iter().filter(|e| e.node == answer.from).find_map(|e| {
         let first = e.steps.first()?;
-        let new_now = first.at == arrival.at && first.record > arrival.record && first.lladdr.is_some();
+        let soon = first.at >= arrival.at && first.at.saturating_since(arrival.at) <= PROBE_DELAY;
+        let new_now = soon && first.record > arrival.record && first.lladdr.is_some();
         new_now.then_some((e.addr, first))
     });
     let Some((addr, step)) = learnt else { return };

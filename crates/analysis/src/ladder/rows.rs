@@ -1,16 +1,23 @@
 //! From records to rows: which records share a row. A packet's row carries what its sender did at that
 //! instant and what its receivers did because of it; a call and its result at the same instant are one.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use stack::record::{Journal, Record, What};
+use unicode_width::UnicodeWidthStr as _;
 use wire::{Instant, MacAddr};
 
 use super::{ArrivalAt, Column, EventKind, EventRow, Label, Options, PacketRow, Row, RowKind, events};
 use crate::housekeeping::Housekeeping;
 use crate::meaning::{Flows, Names, words};
 use crate::traffic::{Traffic, Transmission};
+
+/// A call that returns so soon did not block: a real kernel needs some microseconds, an agent more.
+const AT_ONCE: Duration = Duration::from_millis(1);
+/// Labels longer than this have a row of their own, at their own time.
+const MAX_LABEL: usize = 22;
 
 struct Builder<'a> {
     journal: &'a Journal,
@@ -267,14 +274,20 @@ impl Builder<'_> {
     fn event(&mut self, record: usize, r: &Record, kind: EventKind, text: String) {
         let Some(column) = self.column(r.node.0) else { return };
         let because = self.busy_with.get(&r.node.0).filter(|(_, at)| *at == r.at).map(|b| b.0);
-        if let (Some(row), EventKind::State | EventKind::Drop) = (because, kind) {
+        if let (Some(row), EventKind::State) = (because, kind) {
             // Only while nothing of this host stands between: otherwise the order would be lost.
             let clean = self.rows[row + 1..].iter().all(|later| match &later.what {
                 RowKind::Packet(p) => p.from != Some(column),
                 RowKind::Event(e) => e.column != column,
                 RowKind::Idle { .. } | RowKind::Folded { .. } => true,
             });
-            if let (true, RowKind::Packet(p)) = (clean, &mut self.rows[row].what) {
+            let room = |p: &PacketRow| {
+                let beside = p.after.iter().filter(|l| l.column == column);
+                beside.map(|l| l.text.width() + 2).sum::<usize>() + text.width() <= MAX_LABEL
+            };
+            if let (true, RowKind::Packet(p)) = (clean, &mut self.rows[row].what)
+                && room(p)
+            {
                 p.after.push(Label { column, at_ns: r.at.as_nanos(), kind, text, record });
                 self.rows[row].records.push(record);
                 return;
@@ -289,7 +302,7 @@ impl Builder<'_> {
         let at_once = results
             .get(&(r.node.0, program, seq))
             .and_then(|(_, ret)| *ret)
-            .filter(|&ret| self.journal.records[ret].at == r.at);
+            .filter(|&ret| self.journal.records[ret].at.saturating_since(r.at) <= AT_ONCE);
         let Some(column) = self.column(r.node.0) else { return };
         let mut records = vec![record];
         let (mut kind, mut text) = (EventKind::Call, text.to_string());

@@ -436,7 +436,7 @@ impl<'a> Layout<'a> {
         let (begin, end) = span_at;
         let len = end - begin;
         let g = self.glyphs;
-        let words = cut(&p.words, len.saturating_sub(4), g.unicode);
+        let words = cut(&p.words, len.saturating_sub(3), g.unicode);
         let w = width(&words);
         let silent = !p.lost && p.arrivals.is_empty();
         let (mut from, mut to) = (begin, end);
@@ -453,8 +453,9 @@ impl<'a> Layout<'a> {
             (.., false) => (g.left, Style::Arrow),
         };
         c.put(if rightwards { to - 1 } else { from }, head.0, head.1);
-        // One stroke less before words that need the room.
-        let text_at = from + if w + 6 > len { 1 } else { 2 } + usize::from(!rightwards && w + 6 <= len);
+        // Two strokes before the words, fewer when they need the room.
+        let strokes = len.saturating_sub(w + 3).min(2);
+        let text_at = from + strokes + usize::from(!rightwards);
         c.put(text_at, &format!(" {words} "), Style::Plain);
         if let Some(transit) = self.transit(p, sent_ns) {
             let w_transit = width(&transit) + 2;
