@@ -4,6 +4,7 @@
 //! for times and port choice. It sits between the router's stack and its outside interface, where
 //! Linux has its PREROUTING and POSTROUTING hooks.
 
+mod hairpin;
 mod rewrite;
 mod state;
 mod table;
@@ -111,6 +112,9 @@ pub struct NatConfig {
     pub timeouts: NatTimeouts,
     /// Static forwards.
     pub forwards: Vec<Forward>,
+    /// Hosts inside reach forwarded ports (and, of a full cone, mapped ones) by the outside address too (RFC
+    /// 4787 §6). Off as in Linux, where it takes a rule of its own.
+    pub hairpin: bool,
     /// Mappings at most (`nf_conntrack_max`); packets that need one more are dropped.
     pub limit: usize,
 }
@@ -127,6 +131,7 @@ impl NatConfig {
             kind: NatKind::default(),
             timeouts: NatTimeouts::default(),
             forwards: Vec::new(),
+            hairpin: false,
             limit: DEFAULT_LIMIT,
         }
     }

@@ -11,6 +11,7 @@ use wire::ip::Protocol;
 use wire::tcp::Flags;
 use wire::{Frame, Instant, Medium};
 
+use super::hairpin::Hairpins;
 use super::rewrite::{Seen, Side, Upper, rewrite};
 use super::state::{Life, Way};
 use super::table::{FlowKey, Peer, Table};
@@ -49,16 +50,21 @@ pub(crate) struct Nat {
     pub(super) table: Table,
     medium: Medium,
     fragments: Vec<Fragments>,
+    pub(super) hairpins: Hairpins,
 }
 
 impl Nat {
     pub(crate) fn new(config: NatConfig, medium: Medium, rng: Rng) -> Nat {
         let table = Table::new(config.kind, config.limit, rng);
-        Nat { config, table, medium, fragments: Vec::new() }
+        Nat { config, table, medium, fragments: Vec::new(), hairpins: Hairpins::default() }
     }
 
     pub(crate) fn wan(&self) -> u32 {
         self.config.wan
+    }
+
+    pub(crate) fn hairpins(&self) -> bool {
+        self.config.hairpin
     }
 
     /// Flows in the table and how many may be.
@@ -68,7 +74,7 @@ impl Nat {
 
     /// A packet leaves by the outside interface (POSTROUTING).
     pub(crate) fn outbound(&mut self, now: Instant, frame: &mut Frame) -> Pass {
-        let Some(at) = self.network_header(frame) else { return Pass::Yes };
+        let Some(at) = network_header(frame, self.medium) else { return Pass::Yes };
         let Some(seen) = Seen::parse(&frame.head()[at..]) else { return Pass::Yes };
         if seen.dst.is_multicast() || seen.dst.is_broadcast() {
             return Pass::Yes;
@@ -115,7 +121,7 @@ impl Nat {
 
     /// A packet arrived at the outside interface (PREROUTING).
     pub(crate) fn inbound(&mut self, now: Instant, frame: &mut Frame) -> Pass {
-        let Some(at) = self.network_header(frame) else { return Pass::Yes };
+        let Some(at) = network_header(frame, self.medium) else { return Pass::Yes };
         let Some(seen) = Seen::parse(&frame.head()[at..]) else { return Pass::Yes };
         if seen.dst != self.config.address {
             return Pass::Yes;
@@ -220,23 +226,6 @@ impl Nat {
         Pass::Yes
     }
 
-    /// Where the IPv4 header begins, with all headers in the frame's writable part.
-    fn network_header(&self, frame: &mut Frame) -> Option<usize> {
-        let at = match self.medium {
-            Medium::Ip => 0,
-            Medium::Ethernet => {
-                let (header, len) = wire::ethernet::Header::parse(frame.head()).ok()?;
-                (header.ethertype == wire::ethernet::EtherType::IPV4).then_some(len)?
-            }
-        };
-        /// The longest IP header and the shortest useful part of TCP's, twice: an ICMP error quotes both.
-        const HEADERS: usize = 2 * (60 + 20) + 8;
-        if frame.head().len() < at + HEADERS {
-            frame.linearize();
-        }
-        Some(at)
-    }
-
     fn remember_fragments(&mut self, now: Instant, seen: &Seen, side: Side, to: Ipv4Addr) {
         if !seen.more_fragments {
             return;
@@ -250,7 +239,7 @@ impl Nat {
     }
 
     /// Linux reassembles before it translates; here a later fragment follows its first one, which must come
-    /// before it (DIVERGENCES: nat-fragments).
+    /// before it (DIVERGENCES: "NAT of fragments").
     fn later_fragment(
         &mut self,
         now: Instant,
@@ -274,6 +263,23 @@ impl Nat {
             None => Pass::No,
         }
     }
+}
+
+/// Where the IPv4 header begins, with all headers in the frame's writable part.
+pub(super) fn network_header(frame: &mut Frame, medium: Medium) -> Option<usize> {
+    let at = match medium {
+        Medium::Ip => 0,
+        Medium::Ethernet => {
+            let (header, len) = wire::ethernet::Header::parse(frame.head()).ok()?;
+            (header.ethertype == wire::ethernet::EtherType::IPV4).then_some(len)?
+        }
+    };
+    /// The longest IP header and the shortest useful part of TCP's, twice: an ICMP error quotes both.
+    const HEADERS: usize = 2 * (60 + 20) + 8;
+    if frame.head().len() < at + HEADERS {
+        frame.linearize();
+    }
+    Some(at)
 }
 
 /// What a packet from outside is.

@@ -257,3 +257,20 @@ fn later_fragments_follow_the_first() {
     let (header, n) = ipv4::Header::parse(second.head()).unwrap();
     assert!(header.src == PUBLIC && ipv4::verify_checksum(&second.head()[..n]));
 }
+
+#[test]
+fn a_hairpin_leads_back_inside_under_the_outside_address() {
+    let mut nat = nat(NatKind::Symmetric);
+    nat.config.forwards.push(Forward { protocol: Protocol::UDP, port: 80, to: OTHER, to_port: 8080 });
+    let through = |nat: &mut Nat, src, dst| {
+        let mut frame = udp(src, dst);
+        nat.hairpin_in(secs(0), &mut frame, Medium::Ip);
+        nat.hairpin_out(secs(0), &mut frame, Medium::Ip);
+        ends(&frame)
+    };
+    assert_eq!(through(&mut nat, (INSIDE, 5000), (PUBLIC, 80)), ((PUBLIC, 5000), (OTHER, 8080)));
+    assert_eq!(through(&mut nat, (OTHER, 8080), (PUBLIC, 5000)), ((PUBLIC, 80), (INSIDE, 5000)));
+    // Nothing stands behind this port, and traffic between two inside networks stays as it is.
+    assert_eq!(through(&mut nat, (INSIDE, 5000), (PUBLIC, 81)), ((INSIDE, 5000), (PUBLIC, 81)));
+    assert_eq!(through(&mut nat, (INSIDE, 6000), (OTHER, 8080)), ((INSIDE, 6000), (OTHER, 8080)));
+}

@@ -46,11 +46,16 @@ impl Host {
     /// A packet arrived from the wire. Hands it back when address translation refused it.
     #[inline]
     pub(crate) fn receive(&mut self, now: Instant, ifindex: IfIndex, mut frame: Frame) -> Option<Frame> {
-        if let Some(nat) = &mut self.nat
-            && nat.wan() == ifindex
-            && nat.inbound(now, &mut frame) == Pass::No
-        {
-            return Some(frame);
+        if let Some(nat) = &mut self.nat {
+            if nat.wan() == ifindex {
+                if nat.inbound(now, &mut frame) == Pass::No {
+                    return Some(frame);
+                }
+            } else if nat.hairpins()
+                && let Some(iface) = self.stack.interfaces().get(ifindex)
+            {
+                nat.hairpin_in(now, &mut frame, iface.medium);
+            }
         }
         self.stack.handle_frame(now, ifindex, frame);
         None
@@ -62,7 +67,11 @@ impl Host {
         let (ifindex, mut frame) = self.stack.poll_transmit()?;
         let pass = match &mut self.nat {
             Some(nat) if nat.wan() == ifindex => nat.outbound(now, &mut frame),
-            _ => Pass::Yes,
+            Some(nat) if nat.hairpins() => match self.stack.interfaces().get(ifindex) {
+                Some(iface) => nat.hairpin_out(now, &mut frame, iface.medium),
+                None => Pass::Yes,
+            },
+            Some(_) | None => Pass::Yes,
         };
         Some((ifindex, frame, pass))
     }
