@@ -24,11 +24,6 @@ impl Stack {
     /// `lo`: number 1, up, with 127.0.0.1/8 and ::1/128.
     pub(crate) fn add_loopback(&mut self) {
         let ifindex = self.new_interface("lo", LinkKind::Loopback, Medium::Ip, MacAddr::ZERO, 65_536);
-        let lo = self.ifaces.get_mut(ifindex).expect("just made");
-        let conf6 = Arc::make_mut(&mut lo.conf6);
-        conf6.mtu = 65_536;
-        conf6.accept_dad = -1;
-        conf6.use_tempaddr = -1;
         self.link_set_up(Instant::ZERO, ifindex, true).expect("lo exists");
         self.out.records.clear();
     }
@@ -54,13 +49,8 @@ impl Stack {
         mtu: u32,
     ) -> IfIndex {
         let s = &self.sysctl;
-        let (conf4, mut conf6) = (Arc::clone(&s.conf4_default), Arc::clone(&s.conf6_default));
+        let (conf4, conf6) = (Arc::clone(&s.conf4_default), s.new_conf6(kind == LinkKind::Loopback, mtu));
         let (neigh4, neigh6) = (Arc::clone(&s.neigh4_default), Arc::clone(&s.neigh6_default));
-        if conf6.mtu != mtu {
-            Arc::make_mut(&mut conf6).mtu = mtu;
-        }
-        let conf6 =
-            self.ifaces.iter().find(|i| i.conf6 == conf6).map_or(conf6, |same| Arc::clone(&same.conf6));
         self.ifaces.insert(|ifindex| Interface {
             ifindex,
             name: name.into(),

@@ -128,7 +128,8 @@ impl<A: Address> RouteTable<A> {
             Ok(at) => at,
             Err(at) => {
                 group.keys.insert(at, dst);
-                group.routes.insert(at, Vec::new());
+                // Nearly every prefix has one route; a vector's first growth would take room for four.
+                group.routes.insert(at, Vec::with_capacity(1));
                 at
             }
         };

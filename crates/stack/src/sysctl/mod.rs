@@ -42,6 +42,10 @@ pub struct Sysctls {
     pub conf6_all: Arc<Ipv6Conf>,
     /// `net.ipv6.conf.default`.
     pub conf6_default: Arc<Ipv6Conf>,
+    /// What `lo` starts with.
+    conf6_lo: Arc<Ipv6Conf>,
+    /// What an interface with an MTU of 1500 starts with, and the `default` it was made from.
+    conf6_nic: (Arc<Ipv6Conf>, Arc<Ipv6Conf>),
     /// `net.ipv4.neigh.default`.
     pub neigh4_default: Arc<NeighParams>,
     /// `net.ipv6.neigh.default`.
@@ -67,17 +71,37 @@ impl Sysctls {
 
     fn made(profile: KernelProfile) -> Sysctls {
         let gc = Arc::new(NeighGc::default());
+        let default6 = Arc::new(Ipv6Conf::default());
         Sysctls {
             profile,
             ns: Arc::new(Globals::of(profile)),
             conf4_all: Arc::new(Ipv4Conf { accept_source_route: 0, ..Ipv4Conf::default() }),
             conf4_default: Arc::new(Ipv4Conf::default()),
             conf6_all: Arc::new(Ipv6Conf { accept_dad: 0, ..Ipv6Conf::default() }),
-            conf6_default: Arc::new(Ipv6Conf::default()),
+            conf6_lo: Arc::new(Ipv6Conf {
+                mtu: 65_536,
+                accept_dad: -1,
+                use_tempaddr: -1,
+                ..Ipv6Conf::default()
+            }),
+            conf6_nic: (Arc::new(Ipv6Conf { mtu: 1500, ..Ipv6Conf::default() }), Arc::clone(&default6)),
+            conf6_default: default6,
             neigh4_default: Arc::new(NeighParams::default()),
             neigh6_default: Arc::new(NeighParams::ndp()),
             gc4: Arc::clone(&gc),
             gc6: gc,
+        }
+    }
+
+    /// `net.ipv6.conf.<name>` of a new interface, shared between hosts where nobody changed `default`.
+    pub(crate) fn new_conf6(&self, loopback: bool, mtu: u32) -> Arc<Ipv6Conf> {
+        let pristine = Arc::ptr_eq(&self.conf6_default, &self.conf6_nic.1);
+        if loopback {
+            Arc::clone(&self.conf6_lo)
+        } else if pristine && self.conf6_nic.0.mtu == mtu {
+            Arc::clone(&self.conf6_nic.0)
+        } else {
+            Arc::new(Ipv6Conf { mtu, ..(*self.conf6_default).clone() })
         }
     }
 
