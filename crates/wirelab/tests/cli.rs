@@ -1,0 +1,217 @@
+//! The commands as a user runs them: what stands on stdout, what on stderr, the exit status, the files left behind.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Runs wirelab in an empty folder of its own.
+fn wirelab(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wirelab")).args(args).current_dir(dir).output().expect("it starts")
+}
+
+fn stdout(out: &Output) -> String {
+    String::from_utf8(out.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(out: &Output) -> String {
+    String::from_utf8(out.stderr.clone()).expect("UTF-8")
+}
+
+fn json(out: &Output) -> Value {
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", stdout(out), stderr(out)))
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("readable");
+    let mut names: Vec<String> =
+        entries.map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn temp() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+#[test]
+fn run_prints_the_ladder_why_and_writes_the_capture() {
+    let dir = temp();
+    let out = wirelab(dir.path(), &["run", "arp-resolution"]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    let text = stdout(&out);
+    for part in
+        ["who-has 192.0.2.2", "INCOMPLETE", "REACHABLE", "STALE", "PROBE", "why ", "decides ", "capture "]
+    {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(text.lines().all(|l| l.chars().count() <= 100), "lines fit 100 columns:\n{text}");
+    assert_eq!(files(dir.path()), ["arp-resolution.pcapng"]);
+    let bytes = std::fs::read(dir.path().join("arp-resolution.pcapng")).expect("readable");
+    let capture = wire::capture::read(&bytes).expect("our reader reads it");
+    assert!(capture.problem.is_none() && capture.packets.len() >= 7);
+}
+
+#[test]
+fn ascii_and_quiet_do_what_they_say() {
+    let dir = temp();
+    let out = wirelab(dir.path(), &["run", "arp-resolution", "--ascii", "--no-pcap"]);
+    let ladder: String = stdout(&out).lines().skip(1).collect();
+    assert!(ladder.contains("-->") || ladder.contains("->"), "{ladder}");
+    assert!(!ladder.contains('▶') && !ladder.contains('─'), "{ladder}");
+    let out = wirelab(dir.path(), &["run", "arp-resolution", "--quiet"]);
+    assert!(out.status.success() && out.stdout.is_empty() && out.stderr.is_empty());
+    assert!(files(dir.path()).is_empty(), "nothing was asked for");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_in_two_processes() {
+    let dir = temp();
+    for name in ["arp-resolution", "udp-vs-tcp", "ndp", "nat"] {
+        let mut runs = Vec::new();
+        for file in ["a.pcapng", "b.pcapng"] {
+            let out = wirelab(dir.path(), &["run", name, "--json", "--seed", "7", "--pcap", file]);
+            let mut value = json(&out);
+            value["capture"] = Value::Null;
+            let bytes = std::fs::read(dir.path().join(file)).expect("written");
+            runs.push((value.to_string(), bytes));
+        }
+        assert!(runs[0] == runs[1], "{name} differs between two processes");
+    }
+}
+
+#[test]
+fn a_change_prints_what_differs_and_a_broken_expectation_fails() {
+    let dir = temp();
+    let args = ["run", "arp-resolution", "--drop", "server: 1st arp.opcode == 2", "--no-pcap"];
+    let out = wirelab(dir.path(), &args);
+    let text = stdout(&out);
+    assert!(text.contains("changed against the file's own run"), "{text}");
+    assert!(text.contains("dropped by fault 1"), "{text}");
+    assert_eq!(out.status.code(), Some(1), "the answer no longer comes after 2 ms");
+    assert!(stderr(&out).contains("expected (line"), "{}", stderr(&out));
+}
+
+#[test]
+fn a_sysctl_changes_the_answer() {
+    let dir = temp();
+    let set = "client:net.ipv4.neigh.lan.mcast_solicit=1";
+    let wrong = wirelab(dir.path(), &["run", "arp-no-answer", "--no-pcap", "--set", set]);
+    assert_eq!(wrong.status.code(), Some(2), "there is no interface `lan`: {}", stderr(&wrong));
+    let set = "client:net.ipv4.neigh.eth0.mcast_solicit=1";
+    let out = wirelab(dir.path(), &["run", "arp-no-answer", "--json", "--set", set]);
+    let requests = |value: &Value| {
+        let rows = value["ladder"]["rows"].as_array().expect("rows").clone();
+        rows.iter().filter(|r| r.to_string().contains("who-has")).count()
+    };
+    let own = json(&wirelab(dir.path(), &["run", "arp-no-answer", "--json", "--unfold"]));
+    assert!(requests(&json(&out)) < requests(&own), "fewer requests with mcast_solicit=1");
+}
+
+#[test]
+fn a_fault_that_never_fires_fails_the_run() {
+    let dir = temp();
+    let out = wirelab(dir.path(), &["run", "arp-resolution", "--quiet", "--drop", "client: 99th arp"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).contains("never fired"), "{}", stderr(&out));
+}
+
+#[test]
+fn wrong_words_are_named_and_the_right_ones_suggested() {
+    let cases: [(&[&str], &str, &str); 9] = [
+        (&["run", "arp-resolutio"], "arp-resolutio", "did you mean `arp-resolution`?"),
+        (&["run", "no/such.toml"], "no/such.toml", "No such file"),
+        (&["run", "ping", "--set", "clint:net.ipv4.ip_forward=1"], "clint", "did you mean `client`?"),
+        (&["run", "ping", "--set", "client:net.ipv4.ip_forwart=1"], "ip_forwart", "ip_forward"),
+        (&["run", "ping", "--drop", "icmp.typ == 8"], "icmp.typ", "icmp.type"),
+        (&["run", "ping", "--drop", "nobody: icmp"], "nobody", "client"),
+        (&["run", "ping", "--on", "linx"], "linx", "stack, linux"),
+        (&["run", "ping", "--kernel", "9.9"], "9.9", "6.18"),
+        (&["ladder", "no.pcap"], "no.pcap", "No such file"),
+    ];
+    for (args, wrong, right) in cases {
+        let dir = temp();
+        let out = wirelab(dir.path(), args);
+        let text = stderr(&out);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(wrong) && text.contains(right), "{args:?}: {text}");
+        assert!(out.stdout.is_empty() && files(dir.path()).is_empty(), "{args:?} leaves nothing behind");
+    }
+}
+
+#[test]
+fn a_scenario_file_with_mistakes_shows_all_of_them_with_their_places() {
+    let dir = temp();
+    let file = dir.path().join("bad.toml");
+    let text = "question = \"?\"\n[hosts.a]\naddress = \"192.0.2.1/24\"\n[hosts.b]\naddress = \"192.0.2.1/24\"\n\
+                [links.l]\nbetween = [\"a\", \"c\"]\n[[programs]]\nhost = \"a\"\nrun = [ \"sokcet(AF_INET)\" ]\n";
+    std::fs::write(&file, text).expect("written");
+    let out = wirelab(dir.path(), &["run", "bad.toml"]);
+    let shown = stderr(&out);
+    assert_eq!(out.status.code(), Some(2));
+    for part in ["bad.toml:5:", "bad.toml:7:", "bad.toml:10:", "`c`", "192.0.2.1"] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    assert!(shown.matches("error:").count() >= 3, "several at once:\n{shown}");
+}
+
+#[test]
+fn a_capture_that_cannot_be_written_is_an_error_and_leaves_nothing() {
+    let dir = temp();
+    let out = wirelab(dir.path(), &["run", "arp-resolution", "--pcap", "missing/x.pcapng"]);
+    assert_eq!(out.status.code(), Some(3));
+    assert!(stderr(&out).contains("missing/x.pcapng"), "{}", stderr(&out));
+    assert!(files(dir.path()).is_empty());
+}
+
+#[test]
+fn ladder_draws_captures_whole_filtered_and_cut() {
+    let dir = temp();
+    wirelab(dir.path(), &["run", "arp-resolution"]);
+    let whole = wirelab(dir.path(), &["ladder", "arp-resolution.pcapng"]);
+    assert!(whole.status.success() && stdout(&whole).contains("who-has 192.0.2.2"), "{}", stderr(&whole));
+    let only_udp = wirelab(dir.path(), &["ladder", "arp-resolution.pcapng", "-Y", "udp"]);
+    let text = stdout(&only_udp);
+    assert!(text.contains("UDP") && !text.contains("who-has"), "{text}");
+
+    let bytes = std::fs::read(dir.path().join("arp-resolution.pcapng")).expect("written");
+    std::fs::write(dir.path().join("cut.pcapng"), &bytes[..bytes.len() - 30]).expect("written");
+    let cut = wirelab(dir.path(), &["ladder", "cut.pcapng"]);
+    assert_eq!(cut.status.code(), Some(1));
+    assert!(stdout(&cut).contains("who-has"), "what came before the cut is shown");
+    assert!(stderr(&cut).contains("ends inside"), "{}", stderr(&cut));
+
+    std::fs::write(dir.path().join("noise"), b"this is no capture at all").expect("written");
+    let noise = wirelab(dir.path(), &["ladder", "noise"]);
+    assert_eq!(noise.status.code(), Some(2));
+    assert!(stderr(&noise).contains("neither pcapng nor pcap"), "{}", stderr(&noise));
+}
+
+#[test]
+fn list_show_and_schema_print_the_catalogue() {
+    let dir = temp();
+    let list = stdout(&wirelab(dir.path(), &["list"]));
+    assert!(list.contains("arp-resolution") && list.contains("How does ARP find a MAC address?"), "{list}");
+    let rows = json(&wirelab(dir.path(), &["list", "--json"]));
+    let names: Vec<&str> = rows.as_array().expect("rows").iter().filter_map(|r| r["name"].as_str()).collect();
+    assert!(names.len() >= 25, "{names:?}");
+    let some = stdout(&wirelab(dir.path(), &["list", "proxy"]));
+    assert!(some.contains("proxy-arp") && !some.contains("traceroute"), "{some}");
+    let shown = stdout(&wirelab(dir.path(), &["show", "arp-resolution"]));
+    assert!(shown.starts_with("question = "), "{shown}");
+    // What `show` prints is a scenario file that runs.
+    std::fs::write(dir.path().join("mine.toml"), &shown).expect("written");
+    assert!(wirelab(dir.path(), &["run", "mine.toml", "--quiet"]).status.success());
+    let schema = json(&wirelab(dir.path(), &["schema"]));
+    assert!(schema["properties"]["hosts"].is_object(), "{schema}");
+    let none = wirelab(dir.path(), &["list", "no such words"]);
+    assert_eq!(none.status.code(), Some(2));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let dir = temp();
+    let script = format!("{} list | head -1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_wirelab"));
+    let out = Command::new("bash").args(["-c", &script]).current_dir(dir.path()).output().expect("bash runs");
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", stderr(&out));
+}

@@ -1,0 +1,56 @@
+//! tshark, which we did not write, reads every capture of the catalogue: no warning, nothing malformed, no wrong
+//! checksum, as many packets as NICs saw.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Whether tshark is there; in CI it must be.
+fn tshark_is_there() -> bool {
+    let there = Command::new("tshark").arg("--version").output().is_ok_and(|o| o.status.success());
+    if !there {
+        assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "CI needs tshark");
+        eprintln!("SKIPPED: tshark is not installed");
+    }
+    there
+}
+
+/// tshark's lines for a capture, and what it says on stderr besides its warning about root.
+fn tshark(file: &Path, args: &[&str]) -> (Vec<String>, String) {
+    let out = Command::new("tshark").arg("-r").arg(file).args(args).output().expect("tshark runs");
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    let said: Vec<&str> =
+        text.lines().filter(|l| !l.contains("Running as user") && !l.trim().is_empty()).collect();
+    assert!(out.status.success(), "{}: {text}", file.display());
+    (String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect(), said.join("\n"))
+}
+
+#[test]
+fn every_capture_of_the_catalogue_is_read_without_complaint() {
+    if !tshark_is_there() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let checks =
+        ["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE"];
+    for entry in scenario::catalogue::all() {
+        let file = dir.path().join(format!("{}.pcapng", entry.short()));
+        let out = Command::new(env!("CARGO_BIN_EXE_wirelab"))
+            .args(["run", entry.name, "--json", "--pcap"])
+            .arg(&file)
+            .output()
+            .expect("wirelab runs");
+        assert!(out.status.success(), "{}: {}", entry.name, String::from_utf8_lossy(&out.stderr));
+        let bytes = std::fs::read(&file).expect("the capture was written");
+        let capture = wire::capture::read(&bytes).expect("our own reader reads it");
+
+        let (lines, said) = tshark(&file, &[]);
+        assert_eq!(said, "", "{}", entry.name);
+        assert_eq!(lines.len(), capture.packets.len(), "{}: packets", entry.name);
+        // A packet that a fault corrupted is bad on purpose; so are protocols guessed from payload bytes.
+        let mut args = checks.to_vec();
+        args.extend(["-Y", "(_ws.malformed or ip.checksum.status == 0 or udp.checksum.status == 0 or icmp.checksum.status == 0 \
+                            or icmpv6.checksum.status == 0) and not frame.comment contains \"corrupt\""]);
+        let (bad, _) = tshark(&file, &args);
+        assert!(bad.is_empty(), "{}: tshark finds these wrong:\n{}", entry.name, bad.join("\n"));
+    }
+}
