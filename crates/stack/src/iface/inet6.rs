@@ -440,7 +440,6 @@ impl Stack {
         }
         a.dad = DadState::Failed;
         let (scope, autoconf) = (a.scope(), a.autoconf);
-        self.mcast_leave(now, ifindex, solicited_node(addr).into());
         self.out.record(now, || What::Addr { ifindex, addr: addr.into(), change: AddrChange::DadFailed });
         // accept_dad 2: a link-local address made from the MAC that is taken means that the MAC is.
         let own = Ipv6Addr::from_bits((0xfe80_u128 << 112) | u128::from(eui64(mac)));
