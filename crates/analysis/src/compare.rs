@@ -30,6 +30,8 @@ pub struct Tolerance {
     pub counters: Vec<String>,
     /// Whether the packets that stacks drop count: a real kernel's are seen only with a probe.
     pub drops: bool,
+    /// Sequences that are not compared at all.
+    pub skip: Vec<Class>,
 }
 
 /// Counters that say what happened to the scenario's own packets and to nothing else.
@@ -59,6 +61,7 @@ impl Tolerance {
             stack_on_wheel: true,
             counters: COUNTERS.iter().map(ToString::to_string).collect(),
             drops: false,
+            skip: Vec::new(),
         }
     }
 
@@ -71,6 +74,7 @@ impl Tolerance {
             stack_on_wheel: false,
             counters: COUNTERS.iter().map(ToString::to_string).collect(),
             drops: true,
+            skip: Vec::new(),
         }
     }
 
@@ -147,7 +151,7 @@ pub fn compare(stack: &Journal, linux: &Journal, tolerance: &Tolerance) -> Compa
     places.sort();
     places.dedup();
     for place in places {
-        if place.0 == Class::Drops && !tolerance.drops {
+        if (place.0 == Class::Drops && !tolerance.drops) || tolerance.skip.contains(&place.0) {
             continue;
         }
         let (a, b) = (left.remove(&place).unwrap_or_default(), right.remove(&place).unwrap_or_default());

@@ -456,6 +456,8 @@ impl Normal {
                 ndp::Opt::SourceLinkLayer(mac) => format!("source {}", self.macs.of_addr(mac)),
                 ndp::Opt::TargetLinkLayer(mac) => format!("target {}", self.macs.of_addr(mac)),
                 ndp::Opt::RedirectedHeader(_) => "redirected".to_string(),
+                // RFC 3971 §5.3.2, RFC 7527: a random number that a looped-back DAD probe is known by.
+                ndp::Opt::Unknown { kind: 14, data } => format!("nonce of {} bytes", data.len()),
                 other => format!("{other:?}"),
             };
             let _ = write!(text, " [{option}]");
