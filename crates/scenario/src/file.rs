@@ -464,7 +464,7 @@ pub enum Count {
 pub struct Twin {
     /// How far times may differ; 50 ms unless given.
     pub tolerance: Option<String>,
-    /// What is compared; packets and calls unless given.
+    /// What is compared; packets, calls and counters unless given. Neighbours: when the run's end is not in the middle of a random time.
     pub compare: Option<Vec<Compared>>,
     /// Why there is nothing to compare, when a run on the kernel makes no sense.
     pub skip: Option<String>,

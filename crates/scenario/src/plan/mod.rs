@@ -113,7 +113,10 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
         expect,
         tolerance: tolerance.flatten().unwrap_or(DEFAULT_TWIN_TOLERANCE),
         twin_tolerance: tolerance.flatten(),
-        compare: twin.compare.clone().unwrap_or_else(|| vec![Compared::Packets, Compared::Calls]),
+        compare: twin
+            .compare
+            .clone()
+            .unwrap_or_else(|| vec![Compared::Packets, Compared::Calls, Compared::Counters]),
     })
 }
 
