@@ -272,6 +272,8 @@ fn epoll_reports_level_edge_and_one_shot() {
          epoll_wait(4, 10, 0) => 0
          epoll_ctl(4, EPOLL_CTL_MOD, 3, {EPOLLIN, 9}) => 0
          epoll_wait(4, 10, 0) => 1 [{EPOLLIN, 9}]
+         epoll_create1() => 6
+         epoll_ctl(4, EPOLL_CTL_ADD, 6, EPOLLIN) => -1 EINVAL (Invalid argument)
          epoll_wait(4, 0, 0) => -1 EINVAL (Invalid argument)
          epoll_wait(3, 1, 0) => -1 EINVAL (Invalid argument)
          close(3) => 0

@@ -203,6 +203,10 @@ impl Stack {
         }
         let overrides = self.control_of(now, sock, control)?;
         let way = self.way_of(now, sock, to, &overrides)?;
+        let segment = len + if kind == DgramKind::Udp { udp::HEADER_LEN } else { 0 };
+        if way.gso_size == 0 && !(kind == DgramKind::Raw && self.sockets.dgrams[sock].opts.hdrincl) {
+            self.check_length(sock, &way, segment)?;
+        }
         // sock_alloc_send_pskb: a pending error is reported once, before a shutdown, after wrong arguments (measured).
         if let Some(errno) = self.sockets.dgrams[sock].take_error() {
             return Err(errno);
@@ -453,7 +457,6 @@ impl Stack {
         let entry = &mut self.sockets.dgrams[sock];
         let ipv6 = way.dst.is_ipv6();
         let discover = if ipv6 { entry.opts.pmtudisc6 } else { entry.opts.pmtudisc };
-        let total = frame.len() + header_len(way.dst);
         let mut out = IpOut::new(way.src, way.dst, protocol);
         out.ttl = way.ttl;
         out.tos = way.tos;
@@ -469,20 +472,14 @@ impl Stack {
         if ipv6 && auto_labels != 0 && auto_labels != 2 {
             out.flow_label = flow_label(entry.txhash, way);
         }
-        let sndbuf = entry.opts.sndbuf;
-        if total > 0xffff + if ipv6 { header_len(way.dst) } else { 0 } {
-            return self.too_long(sock, way);
-        }
-        let device_mtu = self.ifaces.get(way.route.ifindex).map_or(way.route.mtu, |iface| iface.mtu);
-        let mtu = if out.ignore_path_mtu { device_mtu } else { way.route.mtu } as usize;
+        let total = frame.len() + header_len(way.dst);
+        self.check_length(sock, way, frame.len())?;
+        let mtu = self.mtu_of(way, discover);
         if total > mtu {
-            if discover == pmtudisc::INTERFACE || out.dont_fragment {
-                return self.too_long(sock, way);
-            }
             // __ip_append_data: all fragments but the last must stay within twice the send buffer.
             let fragments = total.div_ceil(mtu.max(68));
             let memory = truesize(mtu).saturating_mul(u32::try_from(fragments - 1).unwrap_or(u32::MAX));
-            if memory > sndbuf.saturating_mul(2) {
+            if memory > self.sockets.dgrams[sock].opts.sndbuf.saturating_mul(2) {
                 return Err(Errno::ENOBUFS);
             }
         }
@@ -492,18 +489,44 @@ impl Stack {
         }
     }
 
+    /// The MTU that counts (`ip_sk_use_pmtu`): the path's, or the interface's.
+    fn mtu_of(&self, way: &Way, discover: u8) -> usize {
+        let device = || self.ifaces.get(way.route.ifindex).map(|iface| iface.mtu);
+        let mtu = if discover >= pmtudisc::PROBE { device() } else { None };
+        mtu.unwrap_or(way.route.mtu) as usize
+    }
+
+    /// `__ip_append_data`: refuses what is too long for any packet, and what may not be fragmented. This comes
+    /// before a pending error (measured).
+    fn check_length(&mut self, sock: u32, way: &Way, segment: usize) -> Result<(), Errno> {
+        let total = segment + header_len(way.dst);
+        if total <= way.route.mtu as usize {
+            return Ok(());
+        }
+        let ipv6 = way.dst.is_ipv6();
+        let opts = &self.sockets.dgrams[sock].opts;
+        let discover = if ipv6 { opts.pmtudisc6 } else { opts.pmtudisc };
+        // ip_sk_ignore_df
+        let may_fragment = discover < pmtudisc::DO || discover == pmtudisc::OMIT;
+        let may_fragment = may_fragment && !(ipv6 && opts.dontfrag6);
+        let largest = 0xffff + if ipv6 { header_len(way.dst) } else { 0 };
+        if total > largest || (!may_fragment && total > self.mtu_of(way, discover)) {
+            return self.too_long(sock, way);
+        }
+        Ok(())
+    }
+
     /// `EMSGSIZE`, with an entry in the error queue for who asked (`ip_local_error`, `ipv6_local_error`).
     fn too_long(&mut self, sock: u32, way: &Way) -> Result<(), Errno> {
         let entry = &self.sockets.dgrams[sock];
         if entry.wants_errors(way.dst.is_ipv6()) {
             let discover = if way.dst.is_ipv6() { entry.opts.pmtudisc6 } else { entry.opts.pmtudisc };
-            let device_mtu = self.ifaces.get(way.route.ifindex).map_or(way.route.mtu, |iface| iface.mtu);
             let error = QueuedError {
                 errno: Errno::EMSGSIZE,
                 origin: crate::socket::ORIGIN_LOCAL,
                 ty: 0,
                 code: 0,
-                info: if discover >= pmtudisc::PROBE { device_mtu } else { way.route.mtu },
+                info: u32::try_from(self.mtu_of(way, discover)).unwrap_or(u32::MAX),
                 offender: None,
                 dst: std::net::SocketAddr::new(way.dst, way.port),
                 payload: Bytes::new(),

@@ -569,6 +569,82 @@ fn truth_11f_dont_fragment_modes_refuse_what_is_too_long() {
     );
 }
 
+/// Measured on 6.18.44, a router with an MTU of 1000 behind the link: what 1400, 1400, 1400 and 100 bytes return,
+/// the path MTU, and the first entries of the error queue, by `IP_MTU_DISCOVER`, connected, `IP_RECVERR`.
+#[test]
+fn fragmentation_needed_reaches_sockets_as_their_mode_says() {
+    const OK: bool = true;
+    const TOO_LONG: bool = false;
+    const ICMP: &str = "ee_origin=ICMP, ee_type=3, ee_code=4, ee_info=1000";
+    const LOCAL: &str = "ee_origin=LOCAL, ee_type=0, ee_code=0, ee_info=1000";
+    let cases: &[(&str, u8, u8, [bool; 3], &[&str])] = &[
+        ("WANT", 0, 0, [OK, OK, OK], &[]),
+        ("WANT", 0, 1, [TOO_LONG, OK, OK], &[ICMP]),
+        ("WANT", 1, 0, [TOO_LONG, OK, OK], &[]),
+        ("WANT", 1, 1, [TOO_LONG, OK, OK], &[ICMP]),
+        ("DO", 0, 0, [TOO_LONG, TOO_LONG, OK], &[]),
+        ("DO", 0, 1, [TOO_LONG, TOO_LONG, TOO_LONG], &[ICMP, LOCAL]),
+        ("DO", 1, 0, [TOO_LONG, TOO_LONG, TOO_LONG], &[]),
+        ("DO", 1, 1, [TOO_LONG, TOO_LONG, TOO_LONG], &[ICMP, LOCAL]),
+        ("PROBE", 0, 0, [OK, OK, OK], &[]),
+        ("PROBE", 0, 1, [TOO_LONG, OK, TOO_LONG], &[ICMP, ICMP]),
+        ("PROBE", 1, 0, [TOO_LONG, OK, TOO_LONG], &[]),
+    ];
+    for (mode, connected, recverr, results, queue) in cases {
+        let what = format!("{mode} connected {connected} recverr {recverr}");
+        let mut net = Net::bare();
+        net.script(B, "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) => 3\nsocket(AF_INET, SOCK_DGRAM) => 4\nbind(4, 192.0.2.2:9)");
+        sockets(&mut net, A, "AF_INET", 1);
+        net.script(
+            A,
+            &format!(
+                "setsockopt(3, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_{mode})
+                 setsockopt(3, IPPROTO_IP, IP_RECVERR, {recverr})"
+            ),
+        );
+        if *connected == 1 {
+            net.script(A, "connect(3, 192.0.2.2:9) => 0");
+        }
+        let send = |net: &mut Net, size: usize| {
+            net.passed.clear();
+            let call = if *connected == 1 {
+                format!("send(3, {size})")
+            } else {
+                format!("sendto(3, {size}, 192.0.2.2:9)")
+            };
+            let result = net.run(A, &call);
+            let long =
+                net.passed.iter().find(|(from, f)| *from == A && f.len() > 1000).map(|(_, f)| f.to_vec());
+            if let Some(packet) = long.filter(|p| p[6] & 0x40 != 0) {
+                // The router's answer: fragmentation needed, MTU 1000, the packet's header and 8 bytes.
+                let mut icmp = vec![3, 4, 0, 0, 0, 0, 3, 232];
+                icmp.extend_from_slice(&packet[..28]);
+                wire::icmpv4::set_checksum(&mut icmp);
+                let mut text = String::new();
+                icmp.iter().for_each(|b| text.push_str(&format!("\\x{b:02x}")));
+                net.script(B, &format!("sendto(3, \"{text}\", 192.0.2.1:0) => 36"));
+            }
+            match result.as_str() {
+                "-1 EMSGSIZE (Message too long)" => TOO_LONG,
+                sent if sent == size.to_string() => OK,
+                other => panic!("{what}: {other}"),
+            }
+        };
+        assert_eq!(send(&mut net, 1400), OK, "{what}");
+        if *connected == 1 {
+            net.script(A, "getsockopt(3, IPPROTO_IP, IP_MTU) => 0 [1000]");
+        }
+        assert_eq!([1400, 1400, 100].map(|size| send(&mut net, size)), *results, "{what}");
+        for entry in *queue {
+            let got = net.run(A, "recvmsg(3, 1, MSG_ERRQUEUE)");
+            assert!(got.contains("ee_errno=EMSGSIZE") && got.contains(entry), "{what}: {got}");
+        }
+        if *recverr == 0 || *mode == "WANT" {
+            assert_eq!(net.run(A, "recvmsg(3, 1, MSG_ERRQUEUE)"), EAGAIN, "{what}");
+        }
+    }
+}
+
 #[test]
 fn corked_data_leaves_as_one_datagram_and_segments_as_many() {
     let mut net = Net::new();
