@@ -250,3 +250,14 @@ fn every_ttl_is_forwarded_with_a_right_checksum() {
     let lines = net.trace(r); // describe() verifies
     assert_eq!(lines.iter().filter(|l| l.contains("ICMP 8/0")).count(), 254);
 }
+
+/// TRUTH 11a: a neighbour that does not answer ARP is reported to the own host, from its own address.
+#[test]
+fn an_absent_neighbour_is_reported_to_the_own_sockets_11a() {
+    let (mut net, a, _, _) = Net::routed(1500);
+    net.ping(a, "192.0.2.77", 56).unwrap();
+    net.run_for(SECOND * 4);
+    assert!(net.trace(a).is_empty(), "nothing but ARP");
+    assert_eq!(net.counter(a, Counter::IcmpOutDestUnreachs), 1);
+    assert_eq!(net.counter(a, Counter::IcmpInDestUnreachs), 1);
+}

@@ -36,11 +36,12 @@ const VLAN_HLEN: usize = 4;
 impl Stack {
     /// A packet arrived at an interface (`netif_receive_skb`).
     pub(crate) fn dev_receive(&mut self, now: Instant, ifindex: IfIndex, mut frame: Frame) {
-        let Some(dev) = self.net_device(ifindex) else { return };
-        if !dev.up || !dev.running {
+        let Some(iface) = self.ifaces.get(ifindex) else { return };
+        if !iface.is_running() {
             return self.drop(now, ifindex, DropReason::DevReady, &frame);
         }
-        if !dev.has_ethernet_header() {
+        let own = iface.mac;
+        if iface.medium == Medium::Ip || iface.is_loopback() {
             let ethertype = match frame.head().first().map(|b| b >> 4) {
                 Some(4) => EtherType::IPV4,
                 Some(6) => EtherType::IPV6,
@@ -54,7 +55,7 @@ impl Stack {
         let b = frame.head();
         let dst = MacAddr([b[0], b[1], b[2], b[3], b[4], b[5]]);
         let ethertype = EtherType(u16::from_be_bytes([b[12], b[13]]));
-        let pkt_type = if dst == dev.mac {
+        let pkt_type = if dst == own {
             PktType::Host
         } else if !dst.is_multicast() {
             PktType::OtherHost
@@ -133,6 +134,7 @@ impl Stack {
 
     /// Hands a complete link-layer frame to the interface: to the wire ([`Stack::poll_transmit`]), to `lo`'s
     /// own input, or into a tunnel.
+    #[inline]
     pub(crate) fn dev_xmit(&mut self, now: Instant, ifindex: IfIndex, frame: Frame) {
         let Some(iface) = self.ifaces.get(ifindex) else { return };
         // The common case: a NIC that is up takes a frame that fits.
@@ -148,6 +150,7 @@ impl Stack {
         self.dev_xmit_slow(now, ifindex, frame);
     }
 
+    #[inline(never)]
     fn dev_xmit_slow(&mut self, now: Instant, ifindex: IfIndex, frame: Frame) {
         let Some(dev) = self.net_device(ifindex) else { return };
         if !dev.up || !dev.running {

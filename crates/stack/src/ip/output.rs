@@ -143,6 +143,9 @@ impl Stack {
     /// `ip_output` and `ip_mc_output`: the copies of group packets for ourselves, then the link.
     #[inline]
     fn ip4_route_out(&mut self, now: Instant, dst: &Dst, mtu: usize, looped: bool, frame: Frame) {
+        if dst.kind == RouteKind::Unicast {
+            return self.ip4_finish_output(now, dst, mtu, frame);
+        }
         match dst.kind {
             RouteKind::Multicast => {
                 let IpAddr::V4(group) = dst.next_hop else { return };
@@ -168,8 +171,14 @@ impl Stack {
     pub(super) fn ip4_finish_output(&mut self, now: Instant, dst: &Dst, mtu: usize, frame: Frame) {
         if frame.len() <= mtu {
             self.ip4_finish_output2(now, dst, frame);
-            return;
+        } else {
+            self.ip4_fragment(now, dst, mtu, frame);
         }
+    }
+
+    /// `ip_fragment`
+    #[inline(never)]
+    fn ip4_fragment(&mut self, now: Instant, dst: &Dst, mtu: usize, frame: Frame) {
         match super::fragment::split_v4(&frame, mtu) {
             Some(fragments) => {
                 for fragment in fragments {
