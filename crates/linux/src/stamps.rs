@@ -28,7 +28,12 @@ impl Stamps {
     pub(crate) fn take(&self, packet: &[u8]) -> Option<u64> {
         for _ in 0..MAX_SKIPPED {
             let mut buf = [0; STAMPED_BYTES as usize];
-            let (len, realtime_ns) = receive(self.0.as_raw_fd(), &mut buf).ok()?;
+            let (len, realtime_ns) = match receive(self.0.as_raw_fd(), &mut buf) {
+                Ok(received) => received,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
+                // ENETDOWN tells once that the interface was down; what it sent since then is behind that.
+                Err(_) => continue,
+            };
             if same(packet, &buf[..len]) {
                 return Some(sys::monotonic_of_realtime(realtime_ns?));
             }

@@ -104,7 +104,8 @@ fn datagrams_pass_between_processes_whose_first_descriptor_is_3() {
     let called = place(&|what| matches!(what, What::Call { text, .. } if text.starts_with("sendto")));
     let left = place(&|what| matches!(what, What::Tx { .. }));
     let returned = place(&|what| matches!(what, What::Return { seq: 4, .. }));
-    assert!(called < left && left < returned, "{called} {left} {returned}: the packet left inside the call");
+    let times = [called, left, returned].map(|i| records[i].at.as_nanos());
+    assert!(called < left && left < returned, "{times:?}: the packet left inside the call");
     assert!(at("sendto(3, \"hello\"") - at("bind(3, 192") >= Duration::from_millis(100), "never early");
     assert!(records.is_sorted_by_key(|r| r.at));
 }

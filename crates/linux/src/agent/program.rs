@@ -15,6 +15,8 @@ use crate::sys::{self, CONTROL_FD};
 pub(crate) const CALL: &str = "call ";
 /// `exit STATUS`
 pub(crate) const EXIT: &str = "exit ";
+/// What the process says first: it is there and waits.
+pub(crate) const READY: &[u8] = b"ready\n";
 
 /// Serves calls until the driver says exit or goes away.
 pub(super) fn run(socket: OwnedFd) -> ! {
@@ -22,6 +24,9 @@ pub(super) fn run(socket: OwnedFd) -> ! {
     // SAFETY: become_a_program put the socket there, and nothing else in this process owns it.
     let control = unsafe { File::from_raw_fd(CONTROL_FD) };
     let mut lines = BufReader::new(control).lines();
+    if sys::write_all(CONTROL_FD, READY).is_err() {
+        exit(2);
+    }
     while let Some(Ok(line)) = lines.next() {
         if let Some(status) = line.strip_prefix(EXIT) {
             exit(status.trim().parse().unwrap_or(1));

@@ -80,6 +80,15 @@ impl Host {
         self.programs.len() - 1
     }
 
+    /// Makes the processes of all programs.
+    pub(super) fn prepare_programs(&mut self) -> Result<(), LinuxError> {
+        for (index, program) in self.programs.iter_mut().enumerate() {
+            let id = program.prepare(&mut self.agent)?;
+            self.asked.extend(id.map(|id| (id, index)));
+        }
+        Ok(())
+    }
+
     /// Runs the commands that build the host.
     pub(super) fn run_setup(&mut self) -> Result<(), LinuxError> {
         for step in admin::steps(&self.setup) {

@@ -191,6 +191,9 @@ impl LiveWorld {
 
     /// The world, for changes between runs such as another fault.
     pub fn world_mut(&mut self) -> &mut World {
+        if self.epoch_ns.is_some() {
+            self.catch_up();
+        }
         &mut self.world
     }
 
@@ -258,6 +261,7 @@ impl LiveWorld {
     /// As [`LiveWorld::run`].
     pub fn finish(mut self, end: RunEnd) -> Result<LiveEnd, LinuxError> {
         self.start_clock()?;
+        self.catch_up();
         self.record_unfinished();
         let mut programs = Vec::new();
         for host in &mut self.hosts {

@@ -1,6 +1,7 @@
 //! What runs on a host: programs that make calls in a process of their own, and commands.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use sim::{Action, Event, Program};
 use stack::call::CallResult;
@@ -10,7 +11,7 @@ use wire::Instant;
 
 use super::admin::{self, Step};
 use super::{ExecOutput, LiveBody, LiveProgram};
-use crate::agent::program::{CALL, EXIT};
+use crate::agent::program::{CALL, EXIT, READY};
 use crate::agent_handle::{Agent, Streams};
 use crate::error::LinuxError;
 use crate::protocol::Request;
@@ -19,6 +20,9 @@ use crate::sys;
 /// The longest answer of a program's process: 16 MiB of data in escapes.
 const MAX_LINE: usize = 80 << 20;
 
+/// How long a process may take to be there.
+const START_TIME: Duration = Duration::from_secs(5);
+
 /// One program.
 pub(super) struct Running {
     pub(super) name: String,
@@ -26,7 +30,7 @@ pub(super) struct Running {
     pub(super) state: State,
     /// `None` for a command.
     pub(super) program: Option<Box<dyn Program>>,
-    command: Option<(Vec<String>, std::time::Duration)>,
+    command: Option<(Vec<String>, Duration)>,
     pub(super) exec: Option<ExecOutput>,
     /// The socket of its process.
     pub(super) socket: Option<OwnedFd>,
@@ -98,23 +102,42 @@ impl Running {
         }
     }
 
-    /// Starts its process or command. `Some` when it is to be resumed; the second is what a later answer with
-    /// that number is about.
+    /// Makes the process of a program, before its start, so that its first call is not late by a `fork`. `Some`
+    /// is the number that its end will be told with.
+    pub(super) fn prepare(&mut self, agent: &mut Agent) -> Result<Option<u64>, LinuxError> {
+        if self.program.is_none() || self.id.is_some() {
+            return Ok(None);
+        }
+        let id = agent.id();
+        let (ours, theirs) = sys::socketpair(libc::SOCK_STREAM).map_err(LinuxError::io("socketpair"))?;
+        agent.ask(&Request::Program { id }, &[theirs.as_raw_fd()])?;
+        // Ours is the only copy left here, so that the end of the process is the end of the connection.
+        drop(theirs);
+        self.id = Some(id);
+        let mut said = [0; READY.len()];
+        let mut fds = [sys::wait_for_input(&ours)];
+        sys::ppoll(&mut fds, Some(START_TIME)).map_err(LinuxError::io("ppoll"))?;
+        let len = sys::recv_now(ours.as_raw_fd(), &mut said)
+            .map_err(LinuxError::io(format!("program {}: its process does not start", self.name)))?;
+        assert!(said[..len] == *READY, "an agent of another version");
+        self.socket = Some(ours);
+        Ok(Some(id))
+    }
+
+    /// Its start has come. The event for a program; a command is begun, and its end will be told with the number.
     pub(super) fn begin(
         &mut self,
         now: Instant,
         agent: &mut Agent,
-    ) -> Result<(Option<Event>, u64), LinuxError> {
-        let id = agent.id();
-        self.id = Some(id);
+    ) -> Result<(Option<Event>, Option<u64>), LinuxError> {
         if let Some((argv, timeout)) = self.command.take() {
+            let id = agent.id();
             let streams = agent.spawn(id, &argv, &[])?;
+            self.id = Some(id);
             self.state = State::Command { streams, deadline: now + timeout };
-            return Ok((None, id));
+            return Ok((None, Some(id)));
         }
-        let (ours, theirs) = sys::socketpair(libc::SOCK_STREAM).map_err(LinuxError::io("socketpair"))?;
-        agent.ask(&Request::Program { id }, &[theirs.as_raw_fd()])?;
-        self.socket = Some(ours);
+        let id = self.prepare(agent)?;
         Ok((Some(Event::Start), id))
     }
 

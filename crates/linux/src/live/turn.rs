@@ -48,8 +48,8 @@ impl LiveWorld {
             return Ok(());
         }
         sys::exact_timers();
-        self.epoch_ns = Some(sys::monotonic_ns());
         for host in &mut self.hosts {
+            host.prepare_programs()?;
             let Beginning { whats, addrs } = host.start()?;
             for what in whats {
                 self.world.record(host.node, Instant::ZERO, what);
@@ -60,6 +60,7 @@ impl LiveWorld {
                 iface.addrs = own.map(|(_, addr, prefix)| (*addr, *prefix)).collect();
             }
         }
+        self.epoch_ns = Some(sys::monotonic_ns());
         Ok(())
     }
 
@@ -128,8 +129,9 @@ impl LiveWorld {
     /// Everything that can be done now.
     fn turn(&mut self) -> Result<(), LinuxError> {
         self.read_packets()?;
-        self.look_around()?;
+        self.advance();
         self.deliver();
+        self.look_around()?;
         self.hear_agents()?;
         self.hear_programs()?;
         self.wake_programs()?;
@@ -138,7 +140,19 @@ impl LiveWorld {
         Ok(())
     }
 
+    /// What is due in the world happens. Its clock stays at the last of that: a packet whose stamp is older than
+    /// this moment may still be on its way to us.
     fn advance(&mut self) {
+        let now = self.now();
+        while let Some(at) = self.world.next_event()
+            && at <= now
+        {
+            self.world.advance_to(at);
+        }
+    }
+
+    /// The world's clock reads what ours does.
+    pub(super) fn catch_up(&mut self) {
         let now = self.now();
         self.world.advance_to(now);
     }
@@ -197,10 +211,10 @@ impl LiveWorld {
 
     /// What changed in the namespaces.
     fn look_around(&mut self) -> Result<(), LinuxError> {
-        self.advance();
         for at in 0..self.hosts.len() {
+            let now = self.now();
             let host = &mut self.hosts[at];
-            let due = host.probe.next_dump() <= self.world.now();
+            let due = host.probe.next_dump() <= now;
             if std::mem::take(&mut host.events_ready) || due {
                 self.probe(at, due)?;
             }
@@ -209,7 +223,7 @@ impl LiveWorld {
     }
 
     fn probe(&mut self, at: usize, dump: bool) -> Result<(), LinuxError> {
-        let now = self.world.now();
+        let now = self.now();
         let host = &mut self.hosts[at];
         let whats = if dump { host.probe.look(now) } else { host.probe.drain() };
         for what in whats.map_err(host.io("netlink"))? {
@@ -365,7 +379,7 @@ impl LiveWorld {
                 match &mut running.state {
                     State::NotStarted => {
                         let (event, id) = running.begin(now, &mut host.agent)?;
-                        host.asked.push((id, index));
+                        host.asked.extend(id.map(|id| (id, index)));
                         if let Some(event) = event {
                             self.resume(at, index, event)?;
                         }

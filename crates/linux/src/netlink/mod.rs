@@ -93,6 +93,10 @@ pub(crate) fn parse(mut bytes: &[u8]) -> Vec<Message> {
 
 /// `struct ndmsg`, `NDA_DST` 1, `NDA_LLADDR` 2.
 fn neigh(body: &[u8], gone: bool) -> Option<Message> {
+    // Bridges and VXLAN announce their forwarding tables as neighbours of the family AF_BRIDGE.
+    if !matches!(i32::from(*body.first()?), libc::AF_INET | libc::AF_INET6) {
+        return None;
+    }
     let ifindex = u32_at(body, 4)?;
     let state = nud_state(u16_at(body, 8)?);
     let attrs = Attributes(body.get(12..)?);
@@ -218,6 +222,9 @@ mod tests {
         let mut body = vec![2, 0, 0, 0, 2, 0, 0, 0, 0x08, 0, 0, 1];
         body.extend(attribute(1, &[192, 0, 2, 2]));
         body.extend(attribute(2, &[2, 0, 0, 0, 0, 2]));
+        let mut bridge = body.clone();
+        bridge[0] = 7;
+        assert_eq!(parse(&message(RTM_NEWNEIGH, &bridge)), [], "a VXLAN's forwarding entry is no neighbour");
         let mut bytes = message(RTM_NEWNEIGH, &body);
         bytes.extend(message(RTM_DELNEIGH, &body));
         bytes.extend(message(NLMSG_DONE, &[0; 4]));
