@@ -167,6 +167,24 @@ fn truth_8d_port_unreachable_is_reported_once_to_connected_sockets() {
     }
 }
 
+/// §8 (8e): 30 datagrams to a closed port at once get 6 answers, 40 within 2 s get 7: a bucket of 6, one more a second.
+#[test]
+fn truth_8e_port_unreachable_is_rate_limited() {
+    let mut net = Net::new();
+    sockets(&mut net, A, "AF_INET", 1);
+    for _ in 0..30 {
+        net.script(A, "sendto(3, \"x\", 192.0.2.2:9) => 1");
+    }
+    assert_eq!((net.counter(B, "UdpNoPorts"), net.counter(A, "IcmpInDestUnreachs")), (30, 6));
+    let mut net = Net::new();
+    sockets(&mut net, A, "AF_INET", 1);
+    for _ in 0..40 {
+        net.script(A, "sendto(3, \"x\", 192.0.2.2:9) => 1");
+        net.advance(Duration::from_millis(50));
+    }
+    assert_eq!((net.counter(B, "UdpNoPorts"), net.counter(A, "IcmpInDestUnreachs")), (40, 7));
+}
+
 /// 8d: an unconnected socket hears nothing, unless it set IP_RECVERR: then the next call fails and the error queue
 /// has the details. Layout measured on 6.18.44.
 #[test]
