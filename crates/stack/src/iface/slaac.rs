@@ -195,12 +195,14 @@ impl Stack {
         }
         let iface = self.ifaces.get_mut(ifindex).expect("seen above");
         let min_hops = u8::try_from(conf.accept_ra_min_hop_limit).unwrap_or(u8::MAX);
-        if advert.hop_limit != 0
-            && advert.hop_limit >= min_hops
-            && i32::from(advert.hop_limit) != conf.hop_limit
+        let hop_limit = Some(advert.hop_limit).filter(|h| *h != 0 && *h >= min_hops);
+        if let Some(hop_limit) = hop_limit
+            && i32::from(hop_limit) != conf.hop_limit
         {
-            Arc::make_mut(&mut iface.conf6).hop_limit = advert.hop_limit.into();
+            Arc::make_mut(&mut iface.conf6).hop_limit = hop_limit.into();
         }
+        self.fib_ra_metrics(ifindex, router, hop_limit, None);
+        let iface = self.ifaces.get_mut(ifindex).expect("seen above");
         if advert.retrans_timer != 0 && advert.retrans_timer < u32::MAX / 1000 {
             let retrans = Duration::from_millis(advert.retrans_timer.into());
             if iface.neigh6.retrans_time != retrans {
@@ -217,7 +219,7 @@ impl Stack {
         for option in wire::ndp::options(options).map_while(Result::ok) {
             match option {
                 Opt::PrefixInfo(info) if conf.accept_ra_pinfo != 0 => self.prefix_info(now, ifindex, &info),
-                Opt::Mtu(mtu) if conf.accept_ra_mtu != 0 => self.advertised_mtu(ifindex, mtu),
+                Opt::Mtu(mtu) if conf.accept_ra_mtu != 0 => self.advertised_mtu(ifindex, router, mtu),
                 _ => {}
             }
         }
@@ -257,11 +259,11 @@ impl Stack {
         let _ = self.route_add_quiet(now, &route);
     }
 
-    fn advertised_mtu(&mut self, ifindex: IfIndex, mtu: u32) {
+    fn advertised_mtu(&mut self, ifindex: IfIndex, router: Ipv6Addr, mtu: u32) {
         let Some(iface) = self.ifaces.get_mut(ifindex) else { return };
         if (super::IPV6_MIN_MTU..=iface.mtu).contains(&mtu) && iface.conf6.mtu != mtu {
             Arc::make_mut(&mut iface.conf6).mtu = mtu;
-            self.fib.bump();
+            self.fib_ra_metrics(ifindex, router, None, Some(mtu));
         }
     }
 

@@ -173,9 +173,7 @@ impl Stack {
                 true
             }
             RouteKind::Unicast if iface.forwards_ipv4() && route.ifindex != ifindex => {
-                let proxied = self.sysctl.proxy_arp(iface)
-                    || self.neigh.proxies.has(route.ifindex, tip.into())
-                    || self.neigh.proxies.has(ifindex, tip.into());
+                let proxied = self.sysctl.proxy_arp(iface) || self.neigh.proxies.has(ifindex, tip.into());
                 if !proxied {
                     return false;
                 }

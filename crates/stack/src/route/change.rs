@@ -506,6 +506,29 @@ impl Stack {
         self.fib.bump();
     }
 
+    /// What a router says of its link goes into the default route by it (`RTAX_HOPLIMIT`, `RTAX_MTU`).
+    pub(crate) fn fib_ra_metrics(
+        &mut self,
+        ifindex: IfIndex,
+        router: core::net::Ipv6Addr,
+        hoplimit: Option<u8>,
+        mtu: Option<u32>,
+    ) {
+        if (hoplimit, mtu) == (None, None) || self.fib.main6.at(0, 0).is_empty() {
+            return;
+        }
+        let routes = self.fib.main6.at_mut(0, 0);
+        for r in routes
+            .iter_mut()
+            .filter(|r| r.addrconf && r.oif == ifindex && r.gateway == Some(router.to_bits()))
+        {
+            let metrics = r.metrics.get_or_insert_default();
+            metrics.hoplimit = hoplimit.unwrap_or(metrics.hoplimit);
+            metrics.mtu = mtu.unwrap_or(metrics.mtu);
+        }
+        self.fib.bump();
+    }
+
     /// Removes one learnt default router (`ip6_del_rt`).
     pub(crate) fn fib_del_ra_router(&mut self, now: Instant, ifindex: IfIndex, router: core::net::Ipv6Addr) {
         self.fib_flush6(now, |r| {

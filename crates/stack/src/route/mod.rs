@@ -241,7 +241,6 @@ impl Stack {
 
     /// The route metrics that hold for packets to this flow's destination: what TCP asks for `initcwnd`,
     /// `rto_min`, `advmss`, `hoplimit`.
-    #[expect(dead_code, reason = "TCP asks")]
     pub(crate) fn route_metrics(&self, now: Instant, flow: &Flow) -> Metrics {
         match flow.dst {
             IpAddr::V4(dst) => self

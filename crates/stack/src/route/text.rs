@@ -59,11 +59,11 @@ pub(super) fn route_line<A: Address>(
     if r.onlink {
         s.push_str(" onlink");
     }
-    if let Some(m) = &r.metrics {
-        metrics(&mut s, m);
-    }
     if let Some(at) = r.expires {
         write!(s, " expires {}sec", at.saturating_since(now).as_secs()).expect("as above");
+    }
+    if let Some(m) = &r.metrics {
+        metrics(&mut s, m);
     }
     if !v4 {
         s.push_str(match r.pref {

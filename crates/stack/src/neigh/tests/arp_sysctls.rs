@@ -91,6 +91,8 @@ fn proxy_entry_answers_for_one_address() {
     lan.run(0, "sysctl -w net.ipv4.ip_forward=1");
     lan.run(0, "sysctl -w net.ipv4.neigh.eth0.proxy_delay=0");
     lan.run(0, "ip neigh add proxy 198.51.100.9 dev eth1");
+    assert!(!answers(&mut lan, v4(2), Ipv4Addr::new(198, 51, 100, 9)), "the interface it is asked on counts");
+    lan.run(0, "ip neigh add proxy 198.51.100.9 dev eth0");
     assert!(answers(&mut lan, v4(2), Ipv4Addr::new(198, 51, 100, 9)));
     assert!(!answers(&mut lan, v4(2), Ipv4Addr::new(198, 51, 100, 10)));
 }
@@ -108,4 +110,20 @@ fn arp_notify_announces_when_the_link_comes_up() {
     lan.run_for(ms(10));
     assert_eq!(lan.arps(0).len(), 1);
     assert_eq!(lan.arps(0)[0].2, request(1, v4(1), v4(1)));
+}
+
+#[test]
+fn arp_filter_answers_only_where_the_way_back_leaves() {
+    let foreign = Ipv4Addr::new(203, 0, 113, 9);
+    for (arp_filter, answered) in [(0, true), (1, false)] {
+        let mut lan = Lan::v4(1);
+        lan.hosts[0].add_interface("eth1", wire::Medium::Ethernet, mac(0x11), 1500);
+        lan.run(0, "ip link set eth1 up");
+        lan.run(0, "ip addr add 198.51.100.1/24 dev eth1");
+        lan.run(0, "ip route add 203.0.113.9 dev eth1");
+        lan.run(0, &format!("sysctl -w net.ipv4.conf.eth0.arp_filter={arp_filter}"));
+        assert_eq!(answers(&mut lan, foreign, v4(1)), answered, "arp_filter={arp_filter}");
+        let counted = lan.hosts[0].mib.value(crate::mib::Counter::TcpExtArpFilter);
+        assert_eq!(counted, u64::from(!answered));
+    }
 }
