@@ -10,6 +10,7 @@ use wire::{icmpv4, icmpv6};
 use super::{Case, Findings};
 use crate::explain::Ref;
 use crate::traffic::Transmission;
+use crate::view::Ip;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let mut sets: BTreeMap<(u32, String), Vec<&Transmission>> = BTreeMap::new();
@@ -36,12 +37,12 @@ fn set(case: &Case<'_>, pieces: &[&Transmission], out: &mut Findings) {
     let sizes: Vec<String> =
         pieces.iter().filter_map(|t| t.view.ip()).map(|ip| ip.payload_len().to_string()).collect();
     let refs: Vec<Ref> = pieces.iter().map(|t| Ref::Packet(t.number)).collect();
-    let whole = whole_before(case, pieces[0], ip.dst);
+    let whole = whole_before(case, pieces[0], ip);
     let (verb, extra) = match (source == Some(pieces[0].from), whole) {
-        (true, _) | (false, None) if source == Some(pieces[0].from) => ("cut the packet at the source", None),
+        (true, _) => ("cut the packet at the source", None),
         (false, Some(whole)) => ("cut the packet on its way", Some(Ref::Packet(whole))),
         // Fragments passed on as they came.
-        _ => return,
+        (false, None) => return,
     };
     let text = format!("{sender} {verb} into {} fragments with {} bytes", pieces.len(), sizes.join(" + "));
     out.say("fragmented", text, refs.iter().copied().chain(extra));
@@ -61,13 +62,16 @@ fn set(case: &Case<'_>, pieces: &[&Transmission], out: &mut Findings) {
 }
 
 /// The packet that a router received whole just before it sent these fragments.
-fn whole_before(case: &Case<'_>, piece: &Transmission, dst: std::net::IpAddr) -> Option<u32> {
-    let before = case.packets().take_while(|t| t.number < piece.number);
-    let whole = before.filter(|t| {
-        let same = t.view.ip().is_some_and(|ip| ip.dst == dst && !ip.is_fragment());
+fn whole_before(case: &Case<'_>, piece: &Transmission, cut: &Ip) -> Option<u32> {
+    let whole = case.before(piece.number).find(|t| {
+        // A router keeps the identification when it cuts a packet.
+        let same = t.view.ip().is_some_and(|ip| {
+            (ip.src, ip.dst, ip.protocol, ip.id) == (cut.src, cut.dst, cut.protocol, cut.id)
+                && !ip.is_fragment()
+        });
         same && t.from != piece.from && t.arrivals.iter().any(|a| a.node == piece.from && a.at <= piece.at)
     });
-    whole.last().map(|t| t.number)
+    whole.map(|t| t.number)
 }
 
 fn timeouts(case: &Case<'_>, out: &mut Findings) {
@@ -95,7 +99,7 @@ fn timeouts(case: &Case<'_>, out: &mut Findings) {
         let Some(n) = case.counter(node, "IpReasmOKs").filter(|n| *n > 0) else { continue };
         let last: Vec<Ref> = case
             .packets()
-            .filter(|t| t.view.ip().is_some_and(super::super::view::Ip::is_fragment))
+            .filter(|t| t.view.ip().is_some_and(Ip::is_fragment))
             .filter(|t| t.arrivals.iter().any(|a| a.node == node))
             .map(|t| Ref::Packet(t.number))
             .collect();

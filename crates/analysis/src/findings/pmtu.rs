@@ -50,9 +50,12 @@ fn remembered(
 ) {
     let host = case.name(sender);
     let route = case.journal.records.iter().enumerate().find(|(_, r)| {
-        r.node == sender
-            && r.at >= at
-            && matches!(&r.what, What::Route { text, added: true } if text.contains("mtu"))
+        let learnt = match &r.what {
+            What::Route { text, added } => *added && text.contains("mtu"),
+            What::Note { text } => text.starts_with("path MTU"),
+            _ => false,
+        };
+        r.node == sender && r.at >= at && learnt
     });
     if let Some((i, _)) = route {
         let text = format!("{host} remembers {mtu} for this destination (a route exception)");

@@ -569,3 +569,34 @@ fn the_explanation_as_text_cites_packets_and_keeps_its_width() {
         "{text}"
     );
 }
+
+#[test]
+fn a_router_that_cuts_is_told_from_one_that_passes_fragments_on() {
+    let server = "198.51.100.1";
+    let datagram = udp_datagram((40000, 9), &[0; 1392]);
+    let piece = |ttl: u8, offset: u16, more: bool, id: u16, bytes: &[u8]| {
+        let how = V4 { ttl, id, df: false, offset, more };
+        ipv4_packet(C, server, wire::ip::Protocol::UDP, how, bytes)
+    };
+    let ether = |macs: (u8, u8), packet: &[u8]| {
+        eth(mac(macs.0), mac(macs.1), wire::ethernet::EtherType::IPV4, packet)
+    };
+    let mut h = routed();
+    h.pass(0, 0, 1, &ether((1, 2), &piece(64, 0, false, 5, &datagram)));
+    h.tx_by(0, 1, 3, &ether((4, 3), &piece(63, 0, true, 5, &datagram[..976])));
+    h.tx_by(0, 1, 3, &ether((4, 3), &piece(63, 976, false, 5, &datagram[976..])));
+    assert_eq!(
+        of(&h.journal, "fragmented"),
+        ["router cut the packet on its way into 2 fragments with 976 + 424 bytes"]
+    );
+    // The next packet was cut by the client.
+    h.pass(1000, 0, 1, &ether((1, 2), &piece(64, 0, true, 6, &datagram[..976])));
+    h.pass(1000, 0, 1, &ether((1, 2), &piece(64, 976, false, 6, &datagram[976..])));
+    h.tx_by(1000, 1, 3, &ether((4, 3), &piece(63, 0, true, 6, &datagram[..976])));
+    h.tx_by(1000, 1, 3, &ether((4, 3), &piece(63, 976, false, 6, &datagram[976..])));
+    assert_eq!(of(&h.journal, "fragmented").len(), 2);
+    assert_eq!(
+        of(&h.journal, "fragmented")[1],
+        "client cut the packet at the source into 2 fragments with 976 + 424 bytes"
+    );
+}
