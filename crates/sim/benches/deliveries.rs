@@ -35,7 +35,8 @@ struct Pair {
     world: World,
     client: (NodeId, SockId),
     server: (NodeId, SockId),
-    to: SocketAddr,
+    /// `None` once the client's socket is connected.
+    to: Option<SocketAddr>,
 }
 
 fn host(world: &mut World, n: u8) -> (NodeId, IfIndex) {
@@ -49,7 +50,8 @@ fn host(world: &mut World, n: u8) -> (NodeId, IfIndex) {
     (node, ifindex)
 }
 
-fn socket(world: &mut World, node: NodeId, port: u16) -> SockId {
+/// A socket bound to `port`, connected to `peer` if there is one.
+fn socket(world: &mut World, node: NodeId, port: u16, peer: Option<SocketAddr>) -> SockId {
     world.with_stack(node, |stack, now| {
         let pid = stack.spawn();
         let call = Call::Socket { domain: Domain::Inet, ty: SockType::Dgram, protocol: 0, nonblock: true };
@@ -57,6 +59,10 @@ fn socket(world: &mut World, node: NodeId, port: u16) -> SockId {
         let fd = i32::try_from(fd.value()).expect("a descriptor");
         let addr = SockAddr::Ip(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
         let Outcome::Done(Ok(_)) = stack.call(now, pid, &Call::Bind { fd, addr }) else { panic!("no port") };
+        if let Some(peer) = peer {
+            let call = Call::Connect { fd, addr: SockAddr::Ip(peer) };
+            let Outcome::Done(Ok(_)) = stack.call(now, pid, &call) else { panic!("no route") };
+        }
         stack.sock_of(pid, fd).expect("a socket")
     })
 }
@@ -66,12 +72,12 @@ impl Pair {
         let mut world = World::new(WorldConfig { seed: 1, record, check: false });
         let (a, b) = (host(&mut world, 1), host(&mut world, 2));
         world.connect(a, b, LinkConfig::symmetric(link));
-        let client = (a.0, socket(&mut world, a.0, 0));
-        let server = (b.0, socket(&mut world, b.0, PORT));
         let to = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 2), PORT));
+        let client = (a.0, socket(&mut world, a.0, 0, None));
+        let server = (b.0, socket(&mut world, b.0, PORT, None));
         // Past duplicate address detection and the first ARP exchange.
         world.run_until(Instant::from_secs(5));
-        let mut pair = Pair { world, client, server, to };
+        let mut pair = Pair { world, client, server, to: Some(to) };
         pair.send(&bytes(5));
         pair.world.run_until(Instant::from_secs(6));
         assert_eq!(pair.receive(), 1);
@@ -80,9 +86,8 @@ impl Pair {
 
     fn send(&mut self, payload: &Bytes) {
         let (socket, to, payload) = (self.client.1, self.to, payload.clone());
-        let sent = self
-            .world
-            .with_stack(self.client.0, |stack, now| stack.udp_send_to(now, socket, payload, Some(to)));
+        let sent =
+            self.world.with_stack(self.client.0, |stack, now| stack.udp_send_to(now, socket, payload, to));
         sent.expect("a socket with a route");
     }
 
@@ -122,6 +127,15 @@ fn plain() -> Impairment {
 fn udp_recording_off(bencher: Bencher<'_, '_>, len: usize) {
     let mut pair = Pair::new(false, plain());
     let payload = bytes(len);
+    bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pair.batches(&payload));
+}
+
+#[divan::bench]
+fn udp_recording_off_connected(bencher: Bencher<'_, '_>) {
+    let mut pair = Pair::new(false, plain());
+    let (node, peer) = (pair.client.0, pair.to.take());
+    pair.client.1 = socket(&mut pair.world, node, 0, peer);
+    let payload = bytes(8);
     bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pair.batches(&payload));
 }
 
