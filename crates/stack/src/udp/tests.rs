@@ -274,7 +274,7 @@ fn connect_and_disconnect_show_as_states_of_ss() {
     net.script(A, "bind(3, 192.0.2.1:700) => 0\nconnect(3, 192.0.2.2:9) => 0");
     assert_eq!(
         net.hosts[A].ss_udp(),
-        "State Recv-Q Send-Q Local Address:Port Peer Address:Port\nESTAB 0      0      192.0.2.1:700      192.0.2.2:9\n"
+        "State Recv-Q Send-Q Local Address:Port Peer Address:Port\nESTAB 0      0          192.0.2.1:700     192.0.2.2:9\n"
     );
     net.script(A, "connect(3, AF_UNSPEC) => 0\nclose(3) => 0");
     let changes: Vec<_> = net
@@ -295,6 +295,45 @@ fn connect_and_disconnect_show_as_states_of_ss() {
             (Some("UNCONN"), None, unconn),
         ]
     );
+}
+
+/// As `ss -uan` of iproute2 printed these sockets on 6.18.44.
+#[test]
+fn ss_prints_names_as_iproute2_does() {
+    let mut net = Net::new();
+    net.script(
+        A,
+        "socket(AF_INET6, SOCK_DGRAM) => 3
+         bind(3, [::]:53) => 0
+         socket(AF_INET6, SOCK_DGRAM) => 4
+         setsockopt(4, IPPROTO_IPV6, IPV6_V6ONLY, 1) => 0
+         bind(4, [::]:54) => 0
+         socket(AF_INET6, SOCK_DGRAM) => 5
+         bind(5, [::ffff:192.0.2.1]:53120) => 0
+         connect(5, [::ffff:192.0.2.1]:9) => 0
+         socket(AF_INET6, SOCK_DGRAM) => 6
+         bind(6, [2001:db8::1]:56) => 0
+         socket(AF_INET, SOCK_DGRAM) => 7
+         setsockopt(7, SOL_SOCKET, SO_BINDTODEVICE, \"lo\") => 0
+         bind(7, 0.0.0.0:57) => 0
+         socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) => 8",
+    );
+    let lines = [
+        "State  Recv-Q Send-Q      Local Address:Port        Peer Address:Port",
+        "UNCONN 0      0                       *:53                     *:*",
+        "UNCONN 0      0                    [::]:54                  [::]:*",
+        "ESTAB  0      0      [::ffff:192.0.2.1]:53120 [::ffff:192.0.2.1]:9",
+        "UNCONN 0      0           [2001:db8::1]:56                  [::]:*",
+        "UNCONN 0      0              0.0.0.0%lo:57               0.0.0.0:*",
+    ];
+    assert_eq!(net.hosts[A].ss_udp().lines().collect::<Vec<_>>(), lines);
+    let query = crate::socket::SsQuery { udp: false, raw: true, memory: true, all: true };
+    let raw = [
+        "State  Recv-Q Send-Q Local Address:Port Peer Address:Port",
+        "UNCONN 0      0            0.0.0.0:1         0.0.0.0:*",
+        "\t skmem:(r0,rb212992,t0,tb212992,f0,w0,o0,bl0,d0)",
+    ];
+    assert_eq!(net.hosts[A].ss(&query).lines().collect::<Vec<_>>(), raw);
 }
 
 /// 8d: sizes, truncation, empty datagrams, and the refusals of send.
@@ -595,7 +634,9 @@ fn fragmentation_needed_reaches_sockets_as_their_mode_says() {
     const TOO_LONG: bool = false;
     const ICMP: &str = "ee_origin=ICMP, ee_type=3, ee_code=4, ee_info=1000";
     const LOCAL: &str = "ee_origin=LOCAL, ee_type=0, ee_code=0, ee_info=1000";
-    let cases: &[(&str, u8, u8, [bool; 3], &[&str])] = &[
+    /// Mode, connected, `IP_RECVERR`; results of the later sends; entries of the error queue.
+    type Case = (&'static str, u8, u8, [bool; 3], &'static [&'static str]);
+    let cases: &[Case] = &[
         ("WANT", 0, 0, [OK, OK, OK], &[]),
         ("WANT", 0, 1, [TOO_LONG, OK, OK], &[ICMP]),
         ("WANT", 1, 0, [TOO_LONG, OK, OK], &[]),
