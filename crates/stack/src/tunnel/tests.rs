@@ -156,3 +156,50 @@ fn ce_outside_becomes_ce_inside() {
     wire::ipv4::Header::default().emit(&mut not_ect);
     assert!(!super::ecn_decapsulate(3, &mut wire::Frame::from_vec(not_ect), 0));
 }
+
+/// RFC 2473: IPv4 in IPv6, with the encapsulation limit of 4 that Linux sends by default; and sit the other way round.
+#[test]
+fn ip6tnl_and_ip6gre_carry_ipv4_over_ipv6() {
+    for mode in [TunnelMode::Ip6tnl, TunnelMode::Ip6gre] {
+        let (mut net, a, _, b) = Net::routed6(1500);
+        let ends: [(usize, &str, &str, [u8; 4]); 2] = [
+            (a, "2001:db8:1::1", "2001:db8:2::1", [10, 0, 0, 1]),
+            (b, "2001:db8:2::1", "2001:db8:1::1", [10, 0, 0, 2]),
+        ];
+        for (host, local, remote, inner) in ends {
+            let mut config = Tunnel::new(mode);
+            config.local = Some(local.parse().unwrap());
+            config.remote = Some(remote.parse().unwrap());
+            let mtu = 1500 - config.overhead();
+            let link = LinkKind::Tunnel(Box::new(config));
+            let i = net.hosts[host].new_interface("tun0", link, Medium::Ip, MacAddr::ZERO, mtu);
+            net.hosts[host].link_set_up(net.now, i, true).unwrap();
+            net.hosts[host].addr_add4(net.now, i, &NewAddr4::new(inner.into(), 24)).unwrap();
+        }
+        net.ping(a, "10.0.0.2", 56).unwrap();
+        net.run_for(MS);
+        assert_eq!(net.counter(a, Counter::IcmpInEchoReps), 1, "{mode:?}");
+        let sent = net
+            .sent
+            .iter()
+            .find(|s| s.host == a && s.packet()[6] == 60)
+            .expect("a destination options header");
+        assert_eq!(sent.packet()[41..48], [0, 4, 1, 4, 1, 1, 0]);
+    }
+}
+
+#[test]
+fn sit_carries_ipv6_over_ipv4() {
+    let (mut net, a, _, b) = tunnelled(1500, |t| Tunnel { ttl: Some(64), ..t }, TunnelMode::Sit);
+    for (host, addr) in [(a, "2001:db8:9::1/64"), (b, "2001:db8:9::2/64")] {
+        net.sysctl(host, "net.ipv6.conf.tun0.disable_ipv6", "0");
+        net.addr6(host, 3, addr);
+    }
+    net.run_for(Duration::from_secs(3));
+    net.sent.clear();
+    net.ping(a, "2001:db8:9::2", 56).unwrap();
+    net.run_for(MS);
+    assert_eq!(describe(&outer(&net, a)), "IP 192.0.2.1>198.51.100.1 ttl 64 DF iplen 124 IPv6");
+    assert_eq!(net.counter(b, Counter::Icmp6InEchos), 1);
+    assert_eq!(net.counter(a, Counter::Icmp6InEchoReplies), 1);
+}
