@@ -178,7 +178,7 @@ fn control_messages_and_options_have_their_types() {
     let returned =
         records.iter().rfind(|r| r.node.0 == 1 && matches!(r.what, What::Return { .. })).unwrap().at;
     assert!(returned - entered >= Duration::from_millis(200), "never early");
-    assert!(returned - entered < Duration::from_millis(400), "and not much later");
+    assert!(returned - entered < Duration::from_secs(2), "and not much later");
 }
 
 #[test]

@@ -93,6 +93,15 @@ pub(super) fn blame(step: &Step, stderr: &str) -> String {
     format!("`{command}`: {said}")
 }
 
+/// What to do about what a tool said, where that is known.
+pub(super) fn hint(stderr: &str) -> Option<String> {
+    stderr.contains("Unknown device type").then(|| {
+        "this kernel has no interfaces of that kind: load its module (ip_gre, ipip, sit, ip6_tunnel, vxlan, 8021q), \
+         or keep that host on our stack, as `--on HOST=stack`"
+            .into()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -97,7 +97,7 @@ impl Host {
                     self.agent.run(&argv, stdin.as_bytes())?.map_err(|stderr| LinuxError::Setup {
                         host: self.agent.host.clone(),
                         what: admin::blame(&step, &stderr),
-                        hint: None,
+                        hint: admin::hint(&stderr),
                     })?;
                 }
                 None => {
