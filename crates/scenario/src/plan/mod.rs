@@ -54,6 +54,10 @@ pub struct Plan {
     pub(crate) faults: Vec<faults::FaultPlan>,
     pub(crate) expect: Vec<expect::ExpectPlan>,
     /// What real time adds to every tolerance.
+    #[cfg_attr(
+        not(feature = "linux"),
+        expect(dead_code, reason = "without the kernel there is no real time")
+    )]
     pub(crate) tolerance: Duration,
     /// How far the twin's times may be apart, when the file says so.
     pub(crate) twin_tolerance: Option<Duration>,

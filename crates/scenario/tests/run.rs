@@ -1,0 +1,205 @@
+//! What a run reports: expectations that do not hold and what was seen instead, faults that never fire, programs that
+//! hang, and what the command line changes.
+
+use scenario::{Outcome, Overrides, Targets, catalogue, file};
+
+/// Two hosts; the client sends one datagram at 100 ms, to which nobody listens.
+const PAIR: &str = r#"
+question = "?"
+until = "5s"
+[hosts.client]
+address = "192.0.2.1/24"
+[hosts.server]
+address = "192.0.2.2/24"
+[links.lan]
+between = ["client", "server"]
+delay = "1ms"
+[[programs]]
+host = "client"
+at = "100ms"
+run = ['s = socket(AF_INET, SOCK_DGRAM)', 'sendto(s, "hello", server:9) = 5']
+"#;
+
+fn run_with(text: &str, overrides: &Overrides) -> Outcome {
+    let show = |found: Vec<scenario::Diagnostic>| found.iter().map(|d| d.render(false)).collect::<String>();
+    let file = file::parse(text, "test.toml").unwrap_or_else(|e| panic!("{}", show(e)));
+    let plan = scenario::plan(&file, overrides).unwrap_or_else(|e| panic!("{}", show(e)));
+    scenario::run(&plan, &Targets::stack()).expect("it runs")
+}
+
+fn run(more: &str) -> Outcome {
+    run_with(&format!("{PAIR}{more}"), &Overrides::default())
+}
+
+#[test]
+fn expectations_that_hold_make_the_run_right() {
+    let outcome = run(r#"
+        [[expect]]
+        packet = "udp"
+        from = "client"
+        at = ["102ms"]
+        [[expect]]
+        packet = "udp"
+        from = "client"
+        to = "server"
+        count = 1
+        [[expect]]
+        packet = "icmp.code == 3"
+        to = "client"
+        at = "100ms..110ms"
+        [[expect]]
+        order = ["arp.opcode == 1", "arp.opcode == 2", "udp", "icmp"]
+        [[expect]]
+        neighbour = "server"
+        on = "client"
+        state = ["INCOMPLETE", "REACHABLE"]
+        [[expect]]
+        neighbour = "server"
+        on = "client"
+        state = "none"
+        at = "50ms"
+        [[expect]]
+        counter = "UdpNoPorts"
+        on = "server"
+        value = "1..2"
+        [[expect]]
+        dropped = "NO_SOCKET"
+        on = "server"
+        count = 1
+        [[expect]]
+        table = "ip neigh"
+        on = "client"
+        contains = "192.0.2.2 dev eth0 lladdr 02:00:00:00:00:02"
+    "#);
+    assert_eq!(outcome.problems(), Vec::<String>::new());
+    assert_eq!(outcome.expectations.len(), 9);
+}
+
+#[test]
+fn every_kind_of_expectation_can_fail_and_tells_what_was_seen() {
+    let cases = [
+        // As in Wireshark, what an ICMP error quotes counts too.
+        ("packet = \"udp\"\ncount = 3", "there were 2, at 102ms, 103ms"),
+        ("packet = \"udp\"\nat = \"200ms\"", "there were 2, at 102ms, 103ms"),
+        ("packet = \"udp\"\nfrom = \"client\"\nat = [\"102ms\", \"1s\"]", "there was one, at 102ms"),
+        ("packet = \"tcp\"", "there was none"),
+        ("packet = \"arp.opcode == 1\"\nto = \"client\"", "there was none"),
+        ("packet = \"arp\"\ncount = 0", "there were 2"),
+        ("order = [\"udp\", \"arp.opcode == 1\"]", "no packet `arp.opcode == 1` came at its place"),
+        ("neighbour = \"server\"\non = \"client\"\nstate = \"STALE\"\nat = \"1s\"", "102ms REACHABLE"),
+        ("neighbour = \"server\"\non = \"client\"\nstate = [\"REACHABLE\", \"FAILED\"]", "102ms REACHABLE"),
+        ("neighbour = \"server\"\non = \"client\"\nlladdr = \"client\"", "02:00:00:00:00:02"),
+        ("neighbour = \"192.0.2.9\"\non = \"client\"\nstate = \"STALE\"", "it never was in the table"),
+        ("counter = \"UdpNoPorts\"\non = \"server\"\nvalue = 0", "it is 1"),
+        ("counter = \"UdpInDatagrams\"\non = \"server\"\nvalue = 1", "it is 0"),
+        ("output = \"hello\"\non = \"client\"", "there were 0"),
+        ("dropped = \"IP_CSUM\"\non = \"server\"", "it was 0; it dropped for: NO_SOCKET"),
+        ("lost = \"random\"", "it was 0"),
+        ("table = \"ip neigh\"\non = \"client\"\ncontains = \"192.0.2.9\"", "192.0.2.2 dev eth0"),
+        ("table = \"ip nieghs\"\non = \"client\"\ncontains = \"x\"", "there is no such table"),
+    ];
+    for (expect, seen) in cases {
+        let outcome = run(&format!("[[expect]]\n{expect}\n"));
+        let problems = outcome.problems();
+        assert!(!outcome.ok() && problems.len() == 1, "{expect}: {problems:?}");
+        assert!(problems[0].contains(seen), "{expect}: {problems:?} lacks {seen}");
+        assert!(problems[0].contains("(line 1"), "{problems:?} names its line");
+    }
+}
+
+#[test]
+fn a_fault_that_never_fires_fails_the_run_unless_it_is_optional() {
+    let outcome = run("[[faults]]\ndrop = \"server: 7th udp\"\n");
+    assert_eq!(outcome.problems(), ["the fault `drop server: 7th udp` never fired: no packet matched it"]);
+    assert!(run("[[faults]]\ndrop = \"server: 7th udp\"\noptional = true\n").ok());
+}
+
+#[test]
+fn faults_do_what_their_file_says() {
+    let lost =
+        run("[[faults]]\ndrop = \"client: udp\"\n[[expect]]\npacket = \"udp\"\nto = \"server\"\ncount = 0\n");
+    assert_eq!(lost.problems(), Vec::<String>::new());
+    assert_eq!(lost.faults[0].hits, 1);
+    let late = "[[faults]]\ndelay = \"client->server: udp\"\nby = \"1s\"\n[[expect]]\npacket = \"udp\"\nto = \"server\"\nat = [\"1.103s\"]\n";
+    assert_eq!(run(late).problems(), Vec::<String>::new());
+    let twice = "[[faults]]\nduplicate = \"lan: udp\"\ncopies = 2\n[[expect]]\npacket = \"udp\"\nto = \"server\"\ncount = 3\n";
+    assert_eq!(run(twice).problems(), Vec::<String>::new());
+    let broken = "[[faults]]\ncorrupt = \"client: udp\"\nbyte = 42\n[[expect]]\ndropped = \"UDP_CSUM\"\non = \"server\"\n";
+    assert_eq!(run(broken).problems(), Vec::<String>::new());
+    let held = "[[faults]]\nhold = \"client: udp\"\nuntil = \"2s\"\n[[expect]]\npacket = \"udp\"\nto = \"server\"\nat = [\"2.001s\"]\n";
+    assert_eq!(run(held).problems(), Vec::<String>::new());
+    let forged = "[[faults]]\nforge = \"client: udp\"\nreply = \"icmp 3 1\"\ninstead = true\n[[expect]]\npacket = \"icmp.type == 3 && icmp.code == 1\"\nto = \"client\"\ncount = 1\n[[expect]]\npacket = \"udp\"\nto = \"server\"\ncount = 0\n";
+    assert_eq!(run(forged).problems(), Vec::<String>::new());
+    let cut = "[[faults]]\ncut = \"client: udp\"\nfor = \"1s\"\n[[expect]]\npacket = \"udp\"\nto = \"server\"\ncount = 0\n";
+    assert_eq!(run(cut).problems(), Vec::<String>::new());
+}
+
+#[test]
+fn a_call_that_returns_something_else_names_its_line() {
+    let outcome = run(
+        "[[programs]]\nhost = \"server\"\nrun = [\n  's = socket(AF_INET, SOCK_DGRAM)',\n  'bind(s, 192.0.2.9:9) = 0',\n]\n",
+    );
+    let problems = outcome.problems();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("script on server: line 19: "), "{problems:?}");
+    assert!(problems[0].contains("EADDRNOTAVAIL"), "{problems:?}");
+}
+
+#[test]
+fn a_script_may_wait_for_ever_only_in_a_last_line_without_a_result() {
+    let server = |last: &str| {
+        let lines = "'s = socket(AF_INET, SOCK_DGRAM)', 'bind(s, *:7) = 0'";
+        run(&format!("[[programs]]\nhost = \"server\"\nrun = [{lines}, '{last}']\n")).problems()
+    };
+    assert_eq!(server("recv(s, 100)"), Vec::<String>::new());
+    let hangs = server("recv(s, 100) = 5");
+    assert!(hangs[0].contains("still waits in recv"), "{hangs:?}");
+}
+
+#[test]
+fn the_command_line_changes_a_run() {
+    let entry = catalogue::find("arp-no-answer").expect("it is in the catalogue");
+    let overrides =
+        Overrides { sets: vec!["client:net.ipv4.neigh.eth0.mcast_solicit=1".into()], ..Overrides::default() };
+    assert!(overrides.changes_run());
+    let outcome = run_with(entry.text, &overrides);
+    let asked = outcome.problems();
+    assert!(asked[0].contains("there was one, at 0s"), "{asked:?}");
+    let overrides =
+        Overrides { faults: vec![("drop".into(), "client: 1st arp".into())], ..Overrides::default() };
+    let entry = catalogue::find("arp-across-router").expect("it is in the catalogue");
+    let outcome = run_with(entry.text, &overrides);
+    assert_eq!(outcome.faults.last().map(|f| f.hits), Some(1));
+    assert!(outcome.problems()[0].contains("there were 2, at 100ms, 1.1s"), "{:?}", outcome.problems());
+}
+
+#[test]
+fn a_link_s_words_are_tc_s() {
+    let text = PAIR.replace(
+        "delay = \"1ms\"",
+        "delay = \"1ms\"\nmtu = 600\ndown = \"2s..3s\"\nfrom.client = { delay = \"7ms\" }",
+    );
+    let outcome = run_with(
+        &(text
+            + "[[expect]]\npacket = \"udp\"\nto = \"server\"\nat = [\"115ms\"]\n[[expect]]\npacket = \"arp\"\ncount = 2\n"),
+        &Overrides::default(),
+    );
+    assert_eq!(outcome.problems(), Vec::<String>::new());
+}
+
+#[test]
+fn the_schema_describes_every_field() {
+    let schema = scenario::schema();
+    let properties = schema["properties"].as_object().expect("a table");
+    for field in ["question", "hosts", "links", "programs", "faults", "expect", "twin", "switches"] {
+        assert!(properties[field]["description"].is_string(), "{field} has no description");
+    }
+    let definitions = schema["$defs"].as_object().expect("named types");
+    for name in ["Host", "Link", "Program", "Fault", "Expect"] {
+        let fields = definitions[name]["properties"].as_object().expect("a table");
+        assert!(
+            fields.values().all(|f| f["description"].is_string()),
+            "{name} has a field without a description"
+        );
+    }
+}
