@@ -336,5 +336,4 @@ fn ecn_of(seen: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-#[path = "reasm_tests.rs"]
 mod tests;
