@@ -85,6 +85,8 @@ pub struct Ipv6IfAddr {
     pub permanent: bool,
     /// The link-local address that the kernel made.
     pub kernel: bool,
+    /// `dad_work`
+    pub(super) dad_timer: Armed,
 }
 
 impl Ipv6IfAddr {
@@ -262,6 +264,9 @@ impl Stack {
             self.timers.cancel(timer);
         }
         for a in addrs {
+            if let Some(timer) = a.dad_timer {
+                self.timers.cancel(timer);
+            }
             self.mcast_leave(now, ifindex, solicited_node(a.addr).into());
             self.out.record(now, || What::Addr { ifindex, addr: a.addr.into(), change: AddrChange::Removed });
         }
@@ -323,6 +328,7 @@ impl Stack {
             autoconf: new.autoconf,
             permanent: new.valid == INFINITE_LIFETIME && !new.autoconf,
             kernel: new.kernel,
+            dad_timer: None,
         };
         // ipv6_link_dev_addr: before those of the same or a narrower scope.
         let scope = ifa.scope();
@@ -375,7 +381,16 @@ impl Stack {
         // RFC 4862 §5.4.2: a random delay up to MAX_RTR_SOLICITATION_DELAY.
         let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let wait = if ms == 0 { 0 } else { self.rng.below(ms) };
-        self.arm(now, Duration::from_millis(wait), TimerKey::Iface(TimerEvent::Dad(ifindex, addr)));
+        self.dad_arm(now, ifindex, addr, Duration::from_millis(wait));
+    }
+
+    /// `addrconf_mod_dad_work`
+    fn dad_arm(&mut self, now: Instant, ifindex: IfIndex, addr: Ipv6Addr, delay: Duration) {
+        let timer = self.arm(now, delay, TimerKey::Iface(TimerEvent::Dad(ifindex, addr)));
+        let a = self.ifaces.get_mut(ifindex).and_then(|i| i.inet6.addrs.iter_mut().find(|a| a.addr == addr));
+        if let Some(old) = a.and_then(|a| a.dad_timer.replace(timer)) {
+            self.timers.cancel(old);
+        }
     }
 
     /// `addrconf_dad_work`
@@ -390,7 +405,7 @@ impl Stack {
             DadState::Tentative(0) => self.dad_completed(now, ifindex, addr),
             DadState::Tentative(left) => {
                 a.dad = DadState::Tentative(left - 1);
-                self.arm(now, retrans, TimerKey::Iface(TimerEvent::Dad(ifindex, addr)));
+                self.dad_arm(now, ifindex, addr, retrans);
                 self.out.record(now, || What::Timer { name: "dad", detail: format!("{addr}") });
                 self.ndisc_send_dad(now, ifindex, addr);
             }
@@ -466,6 +481,9 @@ impl Stack {
             .position(|a| a.addr == addr && prefix_len.is_none_or(|len| len == a.prefix_len))
             .ok_or(Errno::EADDRNOTAVAIL)?;
         let gone = iface.inet6.addrs.remove(at);
+        if let Some(timer) = gone.dad_timer {
+            self.timers.cancel(timer);
+        }
         let mask = if gone.prefix_len == 0 { 0 } else { u128::MAX << (128 - u32::from(gone.prefix_len)) };
         let network = addr.to_bits() & mask;
         let same_net = iface
@@ -508,14 +526,18 @@ impl Stack {
             })
             .chain(self.fib_next_expiry6())
             .min();
+        if let Some(old) = self.ifaces.lifetimes.take() {
+            self.timers.cancel(old);
+        }
         if let Some(at) = next {
             let wait = at.saturating_since(now);
-            self.arm(now, wait, TimerKey::Iface(TimerEvent::Lifetime));
+            self.ifaces.lifetimes = Some(self.arm(now, wait, TimerKey::Iface(TimerEvent::Lifetime)));
         }
     }
 
     /// `addrconf_verify_rtnl`, `fib6_run_gc`
     pub(super) fn lifetime_timeout(&mut self, now: Instant) {
+        self.ifaces.lifetimes = None;
         let mut over = Vec::new();
         for iface in self.ifaces.iter_mut() {
             for a in &mut iface.inet6.addrs {
@@ -541,7 +563,7 @@ impl Stack {
         }
         if any {
             self.fib_expire6(now);
-            self.arm_lifetimes(now);
         }
+        self.arm_lifetimes(now);
     }
 }

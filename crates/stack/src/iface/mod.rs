@@ -312,6 +312,8 @@ pub const MAX_INTERFACES: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub struct Interfaces {
     slots: Vec<Option<Box<Interface>>>,
+    /// `addrconf_verify_work`: one timer for the next end of any lifetime.
+    lifetimes: Armed,
 }
 
 impl Interfaces {

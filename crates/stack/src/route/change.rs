@@ -16,8 +16,9 @@ use crate::{Errno, Stack};
 
 /// `IP6_RT_PRIO_USER`: the metric of an IPv6 route that was given none.
 const IP6_METRIC_USER: u32 = 1024;
-/// Routes that one host may have.
+/// Routes that one host may have, and how many of them strangers may make by advertisements.
 const MAX_ROUTES: usize = 1 << 20;
+const MAX_ADVERTISED_ROUTES: usize = 4096;
 
 /// A route to be added. What is `None` or 0 gets the default of `ip route`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -378,6 +379,9 @@ impl Stack {
         let key = dst.to_bits();
         if new.prefix_len > 128 || key.masked(new.prefix_len) != key {
             return Err(Errno::EINVAL);
+        }
+        if new.addrconf && self.fib.main6.iter().filter(|r| r.addrconf).count() >= MAX_ADVERTISED_ROUTES {
+            return Err(Errno::ENOBUFS);
         }
         let gateway = match new.gateway {
             None => None,
