@@ -9,6 +9,7 @@
 mod codec;
 mod expect;
 mod parse;
+mod scan;
 mod show;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! `= 0` alone does not tell `getsockname`'s answer from `bind`'s.
 
 use super::super::{Call, CallResult, OptValue, Ret, SockOpt};
-use super::parse::Parser;
+use super::scan::Parser;
 use super::show::{Length, epoll_bits, quoted};
 use super::{CallTextError, parse_call};
 use crate::errno::Errno;

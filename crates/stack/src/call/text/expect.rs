@@ -4,7 +4,8 @@ use core::fmt;
 use std::net::IpAddr;
 
 use super::super::{CallResult, Cmsg, Data, MsgFlags, OptValue, PollEvents, Ret, SockAddr};
-use super::parse::{ExtendedErrFields, Parser};
+use super::parse::ExtendedErrFields;
+use super::scan::Parser;
 use super::{CallTextError, Env, nearest, result_text};
 use crate::errno::Errno;
 
