@@ -26,7 +26,8 @@ impl Default for WorldConfig {
 /// When [`crate::World::run`] stops; whatever comes first.
 #[derive(Clone, Debug)]
 pub struct RunLimit {
-    /// Stop this long after the last program ended; `None` runs until nothing is left to happen.
+    /// Stop this long after the last program ended (after the start, when there is none); `None` runs until
+    /// nothing is left to happen.
     pub settle: Option<Duration>,
     /// Stop at this virtual time.
     pub until: Instant,

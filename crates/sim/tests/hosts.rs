@@ -206,9 +206,9 @@ fn nobody_answers_is_told_after_three_seconds() {
     assert_eq!(output[4], "1 packets transmitted, 0 received, +1 errors, 100% packet loss, time 0ms");
 }
 
-/// A run with loss, jitter and every kind of record, as text.
-fn lossy(seed: u64) -> String {
-    let mut net = Net::new(seed);
+/// A run with loss, jitter and every kind of record.
+fn lossy(seed: u64, record: bool) -> (Net, ProgramId) {
+    let mut net = Net::with_record(seed, record);
     net.host("client", &[("eth0", "192.0.2.1/24")]);
     net.host("server", &[("eth0", "192.0.2.2/24")]);
     let mut config = LinkConfig::with_delay(5 * MS);
@@ -217,9 +217,14 @@ fn lossy(seed: u64) -> String {
     net.link(("client", "eth0"), ("server", "eth0"), config);
     let (client, target) = (net.node("client"), net.addr("server"));
     let options = PingOptions { count: Some(20), ..PingOptions::new(target) };
-    net.world.spawn(client, "ping", Instant::ZERO, Box::new(Ping::new(options)));
+    let ping = net.world.spawn(client, "ping", Instant::ZERO, Box::new(Ping::new(options)));
     run(&mut net);
-    let journal = net.world.finish();
+    (net, ping)
+}
+
+/// Its journal as text.
+fn lossy_journal(seed: u64) -> String {
+    let journal = lossy(seed, true).0.world.finish();
     let mut text = format!("{:?} {:?}\n", journal.nodes, journal.end);
     for record in &journal.records {
         text += &format!("{record:?}");
@@ -231,6 +236,18 @@ fn lossy(seed: u64) -> String {
     text
 }
 
+#[test]
+fn recording_changes_nothing_but_the_journal() {
+    let (on, ping) = lossy(7, true);
+    let (off, _) = lossy(7, false);
+    assert_eq!(on.world.program(ping).output(), off.world.program(ping).output());
+    assert_eq!(on.world.now(), off.world.now());
+    let (on, off) = (on.world.finish(), off.world.finish());
+    assert!(!on.records.is_empty() && off.records.is_empty());
+    let ends = |j: &stack::record::Journal| format!("{:?}", j.nodes);
+    assert_eq!(ends(&on), ends(&off), "counters and tables");
+}
+
 /// FNV-1a: the same in every process.
 fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
@@ -239,13 +256,13 @@ fn hash(text: &str) -> u64 {
 #[test]
 fn one_seed_gives_the_same_journal_in_this_process_and_in_another() {
     const CHILD: &str = "WIRELAB_PRINT_JOURNAL_HASH";
-    let own = hash(&lossy(7));
+    let own = hash(&lossy_journal(7));
     if std::env::var_os(CHILD).is_some() {
         println!("journal hash {own:016x}");
         return;
     }
-    assert_eq!(own, hash(&lossy(7)));
-    assert_ne!(own, hash(&lossy(8)), "another seed loses other packets");
+    assert_eq!(own, hash(&lossy_journal(7)));
+    assert_ne!(own, hash(&lossy_journal(8)), "another seed loses other packets");
     let name = "one_seed_gives_the_same_journal_in_this_process_and_in_another";
     let child = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
@@ -349,4 +366,43 @@ fn ping_works_over_ipv6() {
     let output = net.world.program(ping).output();
     assert_eq!(output[0], "PING 2001:db8::2 (2001:db8::2) 56 data bytes");
     assert_eq!(output[1], "64 bytes from 2001:db8::2: icmp_seq=1 ttl=64 time=20.0 ms");
+}
+
+#[test]
+fn what_arrives_at_an_interface_that_is_down_is_lost_there() {
+    let mut net = pair();
+    let (server, nic) = (net.node("server"), net.nic("server", "eth0"));
+    net.world.run_until(secs(5));
+    net.world.with_stack(server, |stack, now| stack.link_set_up(now, nic, false).expect("it is up"));
+    let (client, target) = (net.node("client"), net.addr("server"));
+    let options = PingOptions { count: Some(1), ..PingOptions::new(target) };
+    let ping = net.world.spawn(client, "ping", secs(5), Box::new(Ping::new(options)));
+    run(&mut net);
+    assert_eq!(net.world.exit_status(ping), Some(1));
+    let journal = net.world.finish();
+    let lost = journal.records.iter().filter(|r| {
+        r.node == client && matches!(r.what, What::Lost { cause: stack::record::LossCause::ReceiverDown, .. })
+    });
+    assert!(lost.count() >= 3, "every ARP request");
+}
+
+#[test]
+fn traceroute_with_sixteen_probes_at_once_says_the_same() {
+    let mut net = routed();
+    net.gateway("server", "198.51.100.254");
+    let (client, target) = (net.node("client"), net.addr("server"));
+    // Neighbours are known, as after an earlier ping: three packets only may wait for an address.
+    let ping = PingOptions { count: Some(1), ..PingOptions::new(target) };
+    net.world.spawn(client, "ping", Instant::ZERO, Box::new(Ping::new(ping)));
+    let options = TracerouteOptions::new(target);
+    let id = net.world.spawn(client, "traceroute", secs(2), Box::new(Traceroute::new(options)));
+    assert_eq!(run(&mut net), RunEnd::ProgramsDone);
+    let output = net.world.program(id).output();
+    assert_eq!(
+        output[1..],
+        [
+            " 1  192.0.2.254  10.000 ms  10.000 ms  10.000 ms",
+            " 2  198.51.100.2  20.000 ms  20.000 ms  20.000 ms"
+        ]
+    );
 }

@@ -23,7 +23,11 @@ pub(crate) fn secs(s: u64) -> Instant {
 
 impl Net {
     pub(crate) fn new(seed: u64) -> Net {
-        let world = World::new(WorldConfig { seed, record: true, check: true });
+        Net::with_record(seed, true)
+    }
+
+    pub(crate) fn with_record(seed: u64, record: bool) -> Net {
+        let world = World::new(WorldConfig { seed, record, check: true });
         Net { world, addrs: Vec::new(), macs: 0, seed }
     }
 
