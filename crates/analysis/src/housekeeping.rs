@@ -58,7 +58,8 @@ fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local())
 }
 
-fn is_housekeeping(view: &View) -> bool {
+/// A report, a solicitation of routers, or the check of a link-local address.
+pub(crate) fn is_housekeeping(view: &View) -> bool {
     match view.icmpv6() {
         Some(
             Message::MldQuery { .. }

@@ -1,6 +1,8 @@
 //! Gratuitous ARP and unsolicited advertisements: who believed them (Linux: arp.c arp_process, `arp_accept`;
 //! TRUTH 11c).
 
+use stack::record::What;
+
 use super::{Case, Findings, claim};
 use crate::explain::Ref;
 
@@ -10,7 +12,13 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         let what = if c.addr.is_ipv4() { "gratuitous ARP" } else { "unsolicited advertisement" };
         for a in &t.arrivals {
             let host = case.name(a.node);
-            if case.is_seen(a.node) || case.owner_of_mac(c.mac).is_some_and(|(n, _)| n == a.node) {
+            // Its owner, old or tentative, has no entry for itself.
+            let own =
+                case.owner_of_ip(c.addr) == Some(a.node)
+                    || case.journal.records.iter().any(|r| {
+                        r.node == a.node && matches!(r.what, What::Addr { addr, .. } if addr == c.addr)
+                    });
+            if own || case.is_seen(a.node) || case.owner_of_mac(c.mac).is_some_and(|(n, _)| n == a.node) {
                 continue;
             }
             let entry = case.entries.iter().find(|e| e.node == a.node && e.addr == c.addr);

@@ -54,8 +54,15 @@ fn cause<'a>(case: &Case<'a>, error: &Transmission) -> Option<&'a Transmission> 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let errors = errors(case);
     traceroute(case, &errors, out);
+    let mut told: Vec<(stack::record::NodeId, Option<(u8, u8)>)> = Vec::new();
     for e in &errors {
         let Some(text) = sentence(case, e) else { continue };
+        // The same complaint of the same host again and again is told twice at most.
+        let kind = (e.t.from, e.t.view.icmp().map(icmpv4::Message::type_code));
+        if told.iter().filter(|k| **k == kind).count() == 2 {
+            continue;
+        }
+        told.push(kind);
         let refs = [Some(Ref::Packet(e.t.number)), e.about.map(|t| Ref::Packet(t.number))];
         out.say("icmp-error", text, refs.into_iter().flatten());
     }

@@ -367,7 +367,7 @@ impl Findings {
     pub(crate) fn new(journal: &Journal, traffic: &Traffic) -> Findings {
         Findings {
             out: Explanation::default(),
-            sysctls: journal.nodes.iter().map(|n| (n.name.clone(), n.sysctls.clone())).collect(),
+            sysctls: sysctls_set(journal),
             packet_times: traffic.numbered().map(|t| t.at.as_nanos()).collect(),
             record_times: journal.records.iter().map(|r| r.at.as_nanos()).collect(),
         }
@@ -412,12 +412,15 @@ impl Findings {
 
     /// Names a sysctl of a host that decides what was seen, with the value in force.
     pub(crate) fn decides(&mut self, host: &str, sysctl: &str) {
-        let set = self.sysctls.iter().find(|(n, _)| n == host).and_then(|(_, all)| {
-            all.iter().rev().find(|(name, _)| name.replace('/', ".") == sysctl).map(|(_, v)| v.clone())
-        });
-        let default = set.is_none();
-        let value = set.or_else(|| default_of(sysctl).map(str::to_string)).unwrap_or_default();
-        let d = Decides { name: sysctl.to_string(), value, host: host.to_string(), default };
+        let all = self.sysctls.iter().find(|(n, _)| n == host).map_or(&[][..], |(_, all)| all.as_slice());
+        // What was set for one interface decides there: `conf.eth0.proxy_arp` for `conf.all.proxy_arp`.
+        let exact = all.iter().rev().find(|(name, _)| name == sysctl);
+        let set = exact.or_else(|| all.iter().rev().find(|(name, _)| same_but_interface(name, sysctl)));
+        let (name, value) = match set {
+            Some((name, value)) => (name.clone(), value.clone()),
+            None => (sysctl.to_string(), default_of(sysctl).unwrap_or_default().to_string()),
+        };
+        let d = Decides { name, value, host: host.to_string(), default: set.is_none() };
         if !self.out.decides.contains(&d) {
             self.out.decides.push(d);
         }
@@ -436,6 +439,31 @@ impl Findings {
         self.out.sentences.sort_by_key(|s| s.at_ns);
         self.out
     }
+}
+
+/// What the run set on each host: as the journal says, and by its `sysctl` commands.
+fn sysctls_set(journal: &Journal) -> Vec<(String, Vec<(String, String)>)> {
+    let mut all: Vec<(String, Vec<(String, String)>)> = Vec::new();
+    for n in &journal.nodes {
+        let set = n.sysctls.iter().map(|(name, value)| (name.replace('/', "."), value.clone()));
+        all.push((n.name.clone(), set.collect()));
+    }
+    for r in &journal.records {
+        let What::Admin { text } = &r.what else { continue };
+        let assignment = text.strip_prefix("sysctl -w ").and_then(|t| t.split_once('='));
+        if let (Some((name, value)), Some((_, set))) = (assignment, all.get_mut(r.node.0 as usize)) {
+            set.push((name.trim().replace('/', "."), value.trim().to_string()));
+        }
+    }
+    all
+}
+
+/// `net.ipv4.conf.eth0.proxy_arp` and `net.ipv4.conf.all.proxy_arp`.
+fn same_but_interface(a: &str, b: &str) -> bool {
+    let parts = |name: &str| name.split('.').map(str::to_string).collect::<Vec<_>>();
+    let (a, b) = (parts(a), parts(b));
+    let same = |i: usize| a.get(i) == b.get(i);
+    a.len() == 5 && b.len() == 5 && same(0) && same(1) && same(2) && same(4)
 }
 
 /// Packets first, each once.

@@ -20,11 +20,11 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         let took = answer.at.saturating_since(q.at).as_nanos();
         let took = u64::try_from(took).unwrap_or(u64::MAX);
         let mut text = format!(
-            "{} did not know {}'s link-layer address, asked by {cast} and {} answered by unicast after {}",
+            "{} did not know {}'s link-layer address, asked by {cast} and {} answered by unicast {}",
             case.name(q.node),
             q.addr,
             case.name(answer.from),
-            about(took)
+            if took == 0 { "at once".to_string() } else { format!("after {}", about(took)) }
         );
         let mut refs = vec![Ref::Packet(q.number), Ref::Packet(answer.number)];
         if let Some((record, queued)) = waited(case, q) {

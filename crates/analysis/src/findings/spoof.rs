@@ -22,9 +22,10 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         }
     }
     for (addr, all) in &claims {
-        // A router that answers for others says so for many addresses: that is proxy ARP, told elsewhere.
-        let Some(second) = all.iter().find(|c| c.0 != all[0].0) else { continue };
-        let mut first_of: Vec<(MacAddr, &Transmission)> = vec![all[0], *second];
+        let both =
+            all.iter().find_map(|a| all.iter().find(|b| a.0 != b.0 && same_link(a.1, b.1)).map(|b| (a, b)));
+        let Some((first, second)) = both else { continue };
+        let mut first_of: Vec<(MacAddr, &Transmission)> = vec![*first, *second];
         first_of.sort_by_key(|c| c.1.number);
         let text = format!(
             "two link-layer addresses claim {addr}: {} and {}",
@@ -36,6 +37,11 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             overwritten(case, entry, all, out);
         }
     }
+}
+
+/// Somebody heard both: on different links, one address may well be answered for by different hosts.
+fn same_link(a: &Transmission, b: &Transmission) -> bool {
+    a.arrivals.iter().any(|x| b.arrivals.iter().any(|y| (x.node, x.ifindex) == (y.node, y.ifindex)))
 }
 
 fn overwritten(case: &Case<'_>, entry: &Entry, claims: &[(MacAddr, &Transmission)], out: &mut Findings) {

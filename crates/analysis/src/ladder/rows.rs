@@ -7,12 +7,13 @@ use std::net::IpAddr;
 
 use stack::record::{Journal, Record, What};
 use unicode_width::UnicodeWidthStr as _;
-use wire::{Instant, MacAddr};
+use wire::{Instant, MacAddr, Medium};
 
 use super::{ArrivalAt, Column, EventKind, EventRow, Label, Options, PacketRow, Row, RowKind, events};
-use crate::housekeeping::Housekeeping;
+use crate::housekeeping::{Housekeeping, is_housekeeping};
 use crate::meaning::{Flows, Names, words};
 use crate::traffic::{Traffic, Transmission};
+use crate::view::View;
 
 /// A call that returns so soon did not block: a real kernel needs some microseconds, an agent more.
 const AT_ONCE: Duration = Duration::from_millis(1);
@@ -66,8 +67,7 @@ pub(super) fn of(
         if let Some(t) = by_record.get(&i) {
             b.packet(i, t, &mut flows);
         }
-        let began = by_record.contains_key(&i) || matches!(r.what, What::Call { .. });
-        if began || setting_up.is_some_and(|at| r.at > at) {
+        if matches!(r.what, What::Call { .. }) || setting_up.is_some_and(|at| r.at > at) {
             setting_up = None;
         }
         let routine = is_routine(r) || hidden.has(r, traffic) || setting_up.is_some() && is_setup(r);
@@ -110,6 +110,8 @@ fn is_setup(r: &Record) -> bool {
 fn is_routine(r: &Record) -> bool {
     match &r.what {
         What::Route { text, .. } => text.contains("proto kernel") || text.contains("table local"),
+        // Nobody waits for reports and solicitations that go to routers.
+        What::Drop { packet, .. } => is_housekeeping(&View::of_bytes(Medium::Ip, packet.to_vec())),
         What::Sock { to, from, .. } => matches!((from, to), (None, Some("UNCONN")) | (_, None)),
         _ => false,
     }

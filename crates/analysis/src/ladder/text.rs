@@ -486,7 +486,8 @@ impl<'a> Layout<'a> {
         let rightmost = targets.iter().copied().filter(|t| *t > from).max();
         let sides: Vec<usize> = rightmost.into_iter().chain(leftmost).collect();
         let longest = sides.iter().map(|t| at[*t].abs_diff(at[from]) - 1).max().unwrap_or(0);
-        let fits = width(&p.words) + 3 <= longest;
+        // Words do not run over a lifeline that the arrow crosses.
+        let fits = width(&p.words) + 3 <= longest.min(at[1] - at[0] - 1);
         if !fits {
             let text = cut(&p.words, self.width - self.prefix() - 2, self.glyphs.unicode);
             let low = sides.iter().map(|t| at[*t].min(at[from])).min().unwrap_or(self.prefix());
