@@ -2,6 +2,7 @@
 //! unicast probes (RFC 4861 §7.3; Linux: neighbour.c neigh_timer_handler, neigh_event_send; TRUTH 11b).
 
 use stack::neigh::NudState;
+use stack::record::What;
 
 use super::about;
 use super::{Case, Entry, EntryStep, Findings};
@@ -58,7 +59,7 @@ fn step(case: &Case<'_>, entry: &Entry, a: &EntryStep, b: &EntryStep, out: &mut 
             );
             out.say("ageing-confirmed", text, refs);
         }
-        (Some(NudState::Stale), None) => {
+        (Some(NudState::Stale), None) if !by_hand(case, entry, b) => {
             let text =
                 format!("{host} forgot the entry for {} after {after} in which nobody used it", entry.addr);
             out.say("ageing-removed", text, refs);
@@ -66,6 +67,14 @@ fn step(case: &Case<'_>, entry: &Entry, a: &EntryStep, b: &EntryStep, out: &mut 
         }
         _ => {}
     }
+}
+
+/// A command or the interface's end took the entry away, not its age.
+fn by_hand(case: &Case<'_>, entry: &Entry, step: &EntryStep) -> bool {
+    case.journal.records.iter().any(|r| {
+        let cause = matches!(r.what, What::Admin { .. } | What::Link { .. });
+        r.node == entry.node && r.at == step.at && cause
+    })
 }
 
 fn sent_to(entry: &Entry, t: &crate::traffic::Transmission) -> bool {

@@ -600,3 +600,27 @@ fn a_router_that_cuts_is_told_from_one_that_passes_fragments_on() {
         "client cut the packet at the source into 2 fragments with 976 + 424 bytes"
     );
 }
+
+#[test]
+fn an_entry_that_a_command_removed_did_not_die_of_age() {
+    let removed = |by_command: bool| {
+        let mut h = pair();
+        h.neigh(0, 0, S, None, Some(NudState::Stale), Some(mac(2)));
+        if by_command {
+            h.push(90_000_000, 0, What::Admin { text: "ip neigh flush dev eth0".into() });
+        }
+        h.neigh(90_000_000, 0, S, Some(NudState::Stale), None, None);
+        of(&h.journal, "ageing-removed")
+    };
+    assert_eq!(removed(false), ["client forgot the entry for 192.0.2.2 after 90 s in which nobody used it"]);
+    assert!(removed(true).is_empty());
+}
+
+#[test]
+fn the_value_in_force_is_the_one_set_last_for_the_interface_concerned() {
+    let mut h = pair();
+    h.push(0, 1, What::Admin { text: "sysctl -w net.ipv4.conf.eth0.arp_accept=1".into() });
+    h.pass(1000, 0, 1, &arp_request(mac(1), C, C));
+    h.neigh(1000, 1, C, None, Some(NudState::Stale), Some(mac(1)));
+    assert_eq!(decides(&h.journal), ["net.ipv4.conf.eth0.arp_accept=1 server"]);
+}
