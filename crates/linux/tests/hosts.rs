@@ -129,6 +129,31 @@ fn sysctls_are_set_per_host_and_refused_with_the_reason() {
         let error = host_with(name, value).0.err().expect(complaint).to_string();
         assert!(error.contains(complaint) && error.starts_with("h1: "), "{error}");
     }
+    // A namespace may only choose among what the machine allows to all.
+    let list = |which: &str| {
+        let text =
+            std::fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{which}_congestion_control")).unwrap();
+        text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let allowed = list("allowed");
+    for algorithm in list("available") {
+        let (live, _) = host_with("net.ipv4.tcp_congestion_control", &algorithm);
+        match live {
+            Ok(live) => {
+                assert!(allowed.contains(&algorithm));
+                let journal = live.finish(RunEnd::ProgramsDone).unwrap().world.finish();
+                let named = ("sysctl net.ipv4.tcp_congestion_control".to_owned(), algorithm);
+                assert!(journal.nodes[0].tables.contains(&named), "{:?}", journal.nodes[0].tables);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    !allowed.contains(&algorithm) && error.contains("tcp_allowed_congestion_control"),
+                    "{error}"
+                );
+            }
+        }
+    }
     for (name, value) in [("net.ipv4.tcp_syn_retries", "2"), ("net.ipv4.neigh.eth0.retrans_time_ms", "400")] {
         let (live, node) = host_with(name, value);
         let mut live = live.unwrap();
