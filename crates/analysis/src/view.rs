@@ -135,6 +135,12 @@ impl View {
         self.ethernet().map(|h| (h.src, h.dst))
     }
 
+    /// Source and destination MAC address of the innermost Ethernet header: in VXLAN, the packet's own.
+    pub fn inner_macs(&self) -> Option<(MacAddr, MacAddr)> {
+        let headers = self.layers.iter().rev();
+        headers.filter_map(|l| if let Layer::Ethernet(h) = l { Some((h.src, h.dst)) } else { None }).next()
+    }
+
     /// The ARP packet.
     pub fn arp(&self) -> Option<&arp::Packet> {
         self.layers.iter().find_map(|l| if let Layer::Arp(a) = l { Some(a) } else { None })

@@ -171,7 +171,7 @@ impl<'a> Case<'a> {
         };
         for t in traffic.numbered() {
             if let Some(addr) = asks_for(t) {
-                let unicast = t.view.macs().is_some_and(|(_, dst)| !dst.is_multicast());
+                let unicast = t.view.inner_macs().is_some_and(|(_, dst)| !dst.is_multicast());
                 case.questions.push(Question {
                     node: t.from,
                     addr,

@@ -26,12 +26,27 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             .map_or(String::new(), |ip| format!(" of {} bytes", ip.total_len));
         let host = case.name(sender);
         let df = if quoted.ip.src().is_ipv4() { " with DF" } else { "" };
-        let text = format!(
-            "the packet{len}{df} did not fit the next link of {}, which told {host} the MTU there: {mtu}",
-            case.name(e.t.from)
-        );
+        let told = case.packets().any(|t| {
+            t.number >= e.t.number
+                && t.view.payload() == e.t.view.payload()
+                && t.view.is_icmp_error()
+                && t.arrivals.iter().any(|a| a.node == sender)
+        });
+        let router = case.name(e.t.from);
         let refs = [Some(Ref::Packet(e.t.number)), e.about.map(|t| Ref::Packet(t.number))];
-        out.say("pmtu-learnt", text, refs.into_iter().flatten());
+        let refs = refs.into_iter().flatten();
+        if !told {
+            let text = format!(
+                "the packet{len}{df} did not fit the next link of {router} (MTU {mtu}), but the message about it \
+                 never reached {host}: a black hole"
+            );
+            out.say("pmtu-black-hole", text, refs);
+            continue;
+        }
+        let text = format!(
+            "the packet{len}{df} did not fit the next link of {router}, which told {host} the MTU there: {mtu}"
+        );
+        out.say("pmtu-learnt", text, refs);
         learnt.push((sender, e.t.number, e.t.at, mtu));
     }
     for (sender, number, at, mtu) in &learnt {

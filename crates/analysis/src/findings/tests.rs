@@ -624,3 +624,22 @@ fn the_value_in_force_is_the_one_set_last_for_the_interface_concerned() {
     h.neigh(1000, 1, C, None, Some(NudState::Stale), Some(mac(1)));
     assert_eq!(decides(&h.journal), ["net.ipv4.conf.eth0.arp_accept=1 server"]);
 }
+
+#[test]
+fn a_lost_message_about_the_mtu_is_a_black_hole_too() {
+    let mut h = routed();
+    let how = V4::default();
+    h.pass(0, 0, 1, &udp4_how((1, 2), (C, "198.51.100.1"), (40000, 33434), how, &[0; 1400]));
+    let needed = wire::icmpv4::Message::DestinationUnreachable { code: 4, next_hop_mtu: 1000 };
+    let error = icmp4((2, 1), ("192.0.2.254", C), V4::default(), needed, &quoted_udp("198.51.100.1", how));
+    let id = h.tx(0, 1, &error);
+    h.push(0, 1, What::Lost { id, cause: stack::record::LossCause::Random });
+    assert_eq!(
+        of(&h.journal, "pmtu-black-hole"),
+        [
+            "The packet of 1428 bytes with DF did not fit the next link of router (MTU 1000), but the message about \
+          it never reached client: a black hole"
+        ]
+    );
+    assert!(of(&h.journal, "pmtu-learnt").is_empty());
+}

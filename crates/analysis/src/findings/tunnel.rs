@@ -25,6 +25,11 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             continue;
         }
         told.push((t.from, kind));
+        // A frame that is no IP packet, such as ARP through VXLAN, says nothing about what IP pays.
+        if t.view.ips().count() < 2 {
+            told.pop();
+            continue;
+        }
         let overhead = out_ip.total_len.saturating_sub(inner.total_len);
         let plain = case.packets().take_while(|p| p.number < t.number).filter(|p| {
             p.view.ip().is_some_and(|ip| ip.src == inner.src && ip.dst == inner.dst && !p.view.is_tunnelled())
