@@ -12,6 +12,7 @@ use wire::{Frame, Instant, MacAddr, udp, vxlan};
 use super::{ecn_encapsulate, unspecified_like};
 use crate::iface::{LinkKind, Vxlan};
 use crate::ip::{IpOut, RxMeta};
+use crate::mib::Counter;
 use crate::outbox::Backlog;
 use crate::record::IfIndex;
 use crate::route::Flow;
@@ -151,6 +152,8 @@ impl Stack {
             self.drop_transport(now, meta, DropReason::UdpCsum, &frame);
             return true;
         }
+        // udp_queue_rcv_one_skb: what an encapsulation takes counts as delivered, whatever becomes of it.
+        self.mib.inc(if meta.src.is_ipv6() { Counter::Udp6InDatagrams } else { Counter::UdpInDatagrams });
         let Ok((vx, more)) = vxlan::Header::parse(&frame.head()[at..]) else {
             self.drop_transport(now, meta, DropReason::InvalidProto, &frame);
             return true;
