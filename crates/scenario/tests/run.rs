@@ -203,3 +203,13 @@ fn the_schema_describes_every_field() {
         );
     }
 }
+
+#[test]
+fn the_example_of_the_readme_runs() {
+    let readme = include_str!("../../../scenarios/README.md");
+    let text =
+        readme.split("```toml\n").nth(1).and_then(|t| t.split("```").next()).expect("it has an example");
+    let outcome = run_with(text, &Overrides::default());
+    assert_eq!(outcome.problems(), Vec::<String>::new());
+    assert!(outcome.ok() && outcome.faults[0].hits == 1);
+}
