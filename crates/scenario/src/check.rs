@@ -1,10 +1,11 @@
 //! Whether the journal of a run shows what the scenario expects.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use stack::neigh::NudState;
-use stack::record::{IfIndex, Journal, LossCause, NodeKind, Record, What as Fact};
+use stack::record::{FrameId, IfIndex, Journal, LossCause, NodeKind, Record, What as Fact};
 use wire::filter::Filter;
 use wire::packet::Packet;
 use wire::{Frame, Instant, MacAddr, Medium};
@@ -131,12 +132,24 @@ impl Seen<'_> {
             })
     }
 
+    fn arrivals<'a>(&'a self, place: &'a PlaceOf) -> impl Iterator<Item = FrameId> {
+        self.journal.records.iter().filter_map(move |record| match &record.what {
+            Fact::Rx { ifindex, id, .. } if self.is_at(record, *ifindex, place) => Some(*id),
+            _ => None,
+        })
+    }
+
     /// Packets as they leave a host (or, with only `to`, as they arrive at one), in the order of time.
     fn transmissions<'a>(
         &'a self,
         from: Option<&'a PlaceOf>,
         to: Option<&'a PlaceOf>,
     ) -> impl Iterator<Item = (Instant, &'a Frame, Medium)> {
+        // With both ends given: what arrived there, to be one hop from here.
+        let arrived: BTreeSet<FrameId> = match (from, to) {
+            (Some(_), Some(to)) => self.arrivals(to).collect(),
+            _ => BTreeSet::new(),
+        };
         self.journal.records.iter().filter_map(move |record| {
             let node = record.node.0 as usize;
             let (ifindex, id, frame) = match (&record.what, from, to) {
@@ -146,17 +159,13 @@ impl Seen<'_> {
                 (Fact::Tx { ifindex, id, frame }, Some(from), _) if self.is_at(record, *ifindex, from) => {
                     (ifindex, id, frame)
                 }
-                (Fact::Tx { ifindex, id, frame }, None, None) if node < self.plan.hosts.len() => (ifindex, id, frame),
+                (Fact::Tx { ifindex, id, frame }, None, None) if node < self.plan.hosts.len() => {
+                    (ifindex, id, frame)
+                }
                 _ => return None,
             };
-            if let (Some(_), Some(to)) = (from, to) {
-                // Both: what left here and arrived there in one hop.
-                let arrived = self.journal.records.iter().any(|r| {
-                    matches!(&r.what, Fact::Rx { id: rx, ifindex, .. } if rx == id && self.is_at(r, *ifindex, to))
-                });
-                if !arrived {
-                    return None;
-                }
+            if from.is_some() && to.is_some() && !arrived.contains(id) {
+                return None;
             }
             Some((record.at, frame, self.medium(node, *ifindex)))
         })
