@@ -23,11 +23,11 @@ pub(crate) struct CommandError {
     pub(crate) help: Option<String>,
 }
 
-/// Makes a command's program.
-pub(crate) fn command(words: &[String], names: &Names) -> Result<Box<dyn Program>, CommandError> {
+/// Makes a command's program. `pid` tells two of them apart: the identifier of `ping` on a raw socket.
+pub(crate) fn command(words: &[String], names: &Names, pid: u16) -> Result<Box<dyn Program>, CommandError> {
     let mut line = Line { words, at: 1, names };
     match words.first().map_or("", String::as_str) {
-        "ping" => Ok(Box::new(Ping::new(ping(&mut line)?))),
+        "ping" => Ok(Box::new(Ping::new(PingOptions { identifier: pid, ..ping(&mut line)? }))),
         "traceroute" => Ok(Box::new(Traceroute::new(traceroute(&mut line)?))),
         other => Err(CommandError {
             word: 0,

@@ -115,8 +115,9 @@ fn a_router_lowers_the_ttl_and_says_when_it_ran_out() {
     let mut net = routed();
     let (client, target) = (net.node("client"), net.addr("server"));
     net.gateway("server", "198.51.100.254");
-    let spawn = |net: &mut Net, ttl| {
-        let options = PingOptions { count: Some(1), ttl, ..PingOptions::new(target) };
+    let spawn = |net: &mut Net, ttl: Option<u8>| {
+        let identifier = u16::from(ttl.unwrap_or(64));
+        let options = PingOptions { count: Some(1), ttl, identifier, ..PingOptions::new(target) };
         net.world.spawn(client, "ping", Instant::ZERO, Box::new(Ping::new(options)))
     };
     let (enough, too_low) = (spawn(&mut net, None), spawn(&mut net, Some(1)));

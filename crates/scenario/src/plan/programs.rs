@@ -86,7 +86,7 @@ fn command_line(checks: &mut Checks<'_>, path: &str, text: &str, names: &Names) 
         );
         return None;
     }
-    match command(&words, &names.for_programs(0)) {
+    match command(&words, &names.for_programs(0), 1) {
         Ok(_) => Some(What::Command(words)),
         Err(error) => {
             checks.inside(path, word_at(text, error.word), error.message, error.help);

@@ -180,7 +180,13 @@ pub(super) fn program(plan: &Plan, program: &ProgramPlan) -> Result<Box<dyn Prog
     let names = plan.names().for_programs(program.host);
     match &program.what {
         What::Script(steps) => Ok(Box::new(Script::new(names, steps.clone()))),
-        What::Command(words) => crate::commands::command(words, &names)
+        What::Command(words) => crate::commands::command(words, &names, pid(plan, program))
             .map_err(|e| RunError::Setup(format!("`{}`: {}", words.join(" "), e.message))),
     }
+}
+
+/// A number of its own for each program of the file, from 1 on.
+fn pid(plan: &Plan, program: &ProgramPlan) -> u16 {
+    let before = plan.programs.iter().take_while(|p| !std::ptr::eq(*p, program)).count();
+    u16::try_from(before + 1).unwrap_or(u16::MAX)
 }

@@ -283,6 +283,11 @@ impl Ping {
             return;
         };
         const LOCAL: u8 = 1;
+        // A raw socket hears of the requests of every ping on its host.
+        let ours = self.options.identifier.to_be_bytes();
+        if self.raw && *origin != LOCAL && data.get(4..6) != Some(ours.as_slice()) {
+            return;
+        }
         self.errors += 1;
         if *origin == LOCAL {
             let line = match *errno {

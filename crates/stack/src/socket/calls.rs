@@ -15,6 +15,9 @@ use crate::udp::read::RecvArgs;
 use crate::udp::send::Payload;
 use crate::{Errno, Stack};
 
+/// The group of all programs: they are root's.
+const GROUP: i64 = 0;
+
 /// What a try of a call came to.
 enum Step {
     Done(CallResult),
@@ -160,9 +163,15 @@ impl Stack {
     ) -> Result<Ret, Errno> {
         let (kind, protocol) = match (ty, Protocol(protocol), domain) {
             (SockType::Dgram, Protocol(0) | Protocol::UDP, _) => (DgramKind::Udp, Protocol::UDP),
-            // Linux: EACCES unless ping_group_range holds the group; here everybody may (DIVERGENCES: ping-sockets).
-            (SockType::Dgram, Protocol::ICMP, Domain::Inet) => (DgramKind::Ping, Protocol::ICMP),
-            (SockType::Dgram, Protocol::ICMPV6, Domain::Inet6) => (DgramKind::Ping, Protocol::ICMPV6),
+            // Linux: ping_init_sock(): IPv6 asks the same sysctl. By default nobody may, not even root.
+            (SockType::Dgram, Protocol::ICMP, Domain::Inet)
+            | (SockType::Dgram, Protocol::ICMPV6, Domain::Inet6) => {
+                let [low, high] = self.sysctl.ns.ping_group_range;
+                if !(low..=high).contains(&GROUP) {
+                    return Err(Errno::EACCES);
+                }
+                (DgramKind::Ping, Protocol(protocol))
+            }
             (SockType::Raw, Protocol(1..), _) => (DgramKind::Raw, Protocol(protocol)),
             (SockType::Stream, Protocol(0) | Protocol::TCP, _) => {
                 self.out.record(now, || What::Note { text: "TCP is not modelled yet".into() });

@@ -812,8 +812,24 @@ fn wrong_checksums_are_dropped_and_counted() {
 }
 
 #[test]
+fn ping_sockets_are_for_the_groups_of_ping_group_range() {
+    let mut net = Net::bare();
+    let both = |net: &mut Net| {
+        let v4 = net.run(A, "socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)");
+        let v6 = net.run(A, "socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6)");
+        [v4, v6]
+    };
+    assert_eq!(both(&mut net), ["-1 EACCES (Permission denied)"; 2], "the default of a namespace is \"1 0\"");
+    net.hosts[A].sysctl_write(net.now, "net.ipv4.ping_group_range", "1 2147483647").unwrap();
+    assert_eq!(both(&mut net), ["-1 EACCES (Permission denied)"; 2], "programs are of group 0");
+    net.hosts[A].sysctl_write(net.now, "net.ipv4.ping_group_range", "0 0").unwrap();
+    assert_eq!(both(&mut net), ["3", "4"]);
+}
+
+#[test]
 fn ping_sockets_send_echo_requests_and_get_the_replies() {
     let mut net = Net::bare();
+    net.hosts[A].sysctl_write(net.now, "net.ipv4.ping_group_range", "0 2147483647").unwrap();
     net.script(
         A,
         r#"socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP) => 3
@@ -838,6 +854,7 @@ fn ping_sockets_send_echo_requests_and_get_the_replies() {
 #[test]
 fn truth_11a_ping_sockets_hear_of_unreachable_hosts_by_the_error_queue() {
     let mut net = Net::new();
+    net.hosts[A].sysctl_write(net.now, "net.ipv4.ping_group_range", "0 2147483647").unwrap();
     net.script(
         A,
         r#"socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP) => 3
