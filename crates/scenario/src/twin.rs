@@ -2,12 +2,18 @@
 
 use analysis::normal::Class;
 use analysis::{Comparison, Tolerance};
+use stack::record::Journal;
 
 use crate::file::Compared;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::run::{KERNEL_CLOCK, RunError, all_stack, run_with};
 use crate::targets::Targets;
+
+/// Which congestion control a namespace has.
+pub(crate) const CONGESTION_CONTROL: &str = "net.ipv4.tcp_congestion_control";
+/// Where the journal of a host on the kernel says so at its end.
+const CONGESTION_CONTROL_TABLE: &str = "sysctl net.ipv4.tcp_congestion_control";
 
 /// What the comparison of the two runs says.
 #[derive(Clone, Debug)]
@@ -91,7 +97,7 @@ pub fn twin(plan: &Plan, targets: &Targets) -> Result<Verdict, RunError> {
         differences,
         agree: comparison.agree,
         kernel: kernel_release(),
-        set: set_there(plan),
+        set: set_there(plan, &linux.journal),
         comparison,
         stack,
         linux,
@@ -108,10 +114,28 @@ fn kernel_release() -> String {
     "(none in this build)".into()
 }
 
-/// What the file sets in each namespace: the rest is as a new namespace of that kernel has it.
-fn set_there(plan: &Plan) -> Vec<String> {
-    let one = |host: &crate::plan::hosts::HostPlan| {
-        host.sysctls.iter().map(|(name, value)| format!("{}:{name}={value}", host.name)).collect::<Vec<_>>()
+/// What is set in the namespaces: which congestion control they have (the machine's own default may be another one than
+/// the scenario's), and what the file sets. The rest is as a new namespace of that kernel has it.
+fn set_there(plan: &Plan, linux: &Journal) -> Vec<String> {
+    let algorithms: Vec<(&str, &str)> = linux
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let (_, value) = node.tables.iter().find(|(name, _)| name == CONGESTION_CONTROL_TABLE)?;
+            Some((node.name.as_str(), value.as_str()))
+        })
+        .collect();
+    let mut set = match &algorithms[..] {
+        [(_, first), rest @ ..] if rest.iter().all(|(_, value)| value == first) => {
+            vec![format!("{CONGESTION_CONTROL}={first}")]
+        }
+        differing => {
+            differing.iter().map(|(host, value)| format!("{host}:{CONGESTION_CONTROL}={value}")).collect()
+        }
     };
-    plan.host_plans.iter().flat_map(one).collect()
+    for host in &plan.host_plans {
+        let own = host.sysctls.iter().filter(|(name, _)| name != CONGESTION_CONTROL);
+        set.extend(own.map(|(name, value)| format!("{}:{name}={value}", host.name)));
+    }
+    set
 }

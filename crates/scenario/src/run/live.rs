@@ -8,8 +8,9 @@ use wire::Medium;
 use super::{RunError, build, limit, outcome, report, target};
 use crate::outcome::{Outcome, ProgramReport};
 use crate::plan::Plan;
-use crate::plan::hosts::DEFAULT_MTU;
+use crate::plan::hosts::{DEFAULT_MTU, HostPlan};
 use crate::targets::{Target, Targets};
+use crate::twin::CONGESTION_CONTROL;
 
 /// Where a program of the plan went.
 enum Ran {
@@ -49,9 +50,10 @@ pub(super) fn run(plan: &Plan, targets: &Targets, granularity: Granularity) -> R
                 mtu: nic.mtu.unwrap_or(DEFAULT_MTU),
             });
             let ifaces = ifaces.collect();
-            // Sysctls are commands like the others here, so that those of an interface find it.
+            // The file's sysctls are commands like the others here, so that those of an interface find it.
             let setup = build::commands(host)?;
-            hosts.push(LiveHost { node: built.nodes[i], ifaces, sysctls: Vec::new(), setup, programs });
+            let sysctls = congestion_control(host);
+            hosts.push(LiveHost { node: built.nodes[i], ifaces, sysctls, setup, programs });
         }
     }
     let failed = |e: linux::LinuxError| RunError::Linux(e.to_string());
@@ -76,4 +78,15 @@ pub(super) fn run(plan: &Plan, targets: &Targets, granularity: Granularity) -> R
     let why = end.end;
     let journal = end.world.finish();
     Ok(outcome(plan, journal, why, hits, reports, Some(plan.tolerance)))
+}
+
+/// A new namespace has the machine's default, which may be `bbr`; our stack's is Linux's, `cubic`. A namespace may only
+/// choose what the machine allows (Linux: `tcp_set_default_congestion_control`): where that is not `cubic`, the default
+/// stays, and the twin's verdict names it.
+fn congestion_control(host: &HostPlan) -> Vec<(String, String)> {
+    const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
+    let given = host.sysctls.iter().any(|(name, _)| name == CONGESTION_CONTROL);
+    let allowed = std::fs::read_to_string(ALLOWED).unwrap_or_default();
+    let usable = allowed.split_whitespace().any(|algorithm| algorithm == "cubic");
+    if given || !usable { Vec::new() } else { vec![(CONGESTION_CONTROL.into(), "cubic".into())] }
 }
