@@ -98,15 +98,20 @@ impl Explanation {
         self.sentences.iter().filter(move |s| s.refs.contains(&Ref::Packet(number)))
     }
 
+    /// The sentences that are printed. When there are too many, what every conversation begins with gives way.
+    fn in_print(&self) -> Vec<&Sentence> {
+        let mut order: Vec<usize> = (0..self.sentences.len()).collect();
+        order.sort_by_key(|&i| rank(self.sentences[i].finding));
+        order.truncate(MAX_SENTENCES);
+        order.sort_unstable();
+        order.into_iter().map(|i| &self.sentences[i]).collect()
+    }
+
     /// `why`, `decides` and `folklore` as text.
     pub fn render(&self, width: usize) -> String {
         let mut text = String::new();
-        let sentences: Vec<String> = self
-            .sentences
-            .iter()
-            .take(MAX_SENTENCES)
-            .map(|s| format!("{}{}.", s.text, cite(&s.refs, s.at_ns)))
-            .collect();
+        let sentences: Vec<String> =
+            self.in_print().iter().map(|s| format!("{}{}.", s.text, cite(&s.refs, s.at_ns))).collect();
         if !sentences.is_empty() {
             let mut why = sentences.join(" ");
             if self.sentences.len() > MAX_SENTENCES {
@@ -115,14 +120,18 @@ impl Explanation {
             paragraph(&mut text, "why", &why, width);
         }
         if !self.decides.is_empty() {
-            let all: Vec<String> = self
-                .decides
-                .iter()
-                .map(|d| {
-                    let value = if d.value.is_empty() { String::new() } else { format!("={}", d.value) };
-                    format!("{}{value} ({})", d.name, d.host)
-                })
-                .collect();
+            // The same value on several hosts is told once.
+            let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+            for d in &self.decides {
+                let value = if d.value.is_empty() { String::new() } else { format!("={}", d.value) };
+                let setting = format!("{}{value}", d.name);
+                match all.iter_mut().find(|a| a.0 == setting) {
+                    Some((_, hosts)) => hosts.push(&d.host),
+                    None => all.push((setting, vec![&d.host])),
+                }
+            }
+            let all: Vec<String> =
+                all.iter().map(|(s, hosts)| format!("{s} ({})", hosts.join(", "))).collect();
             paragraph(&mut text, "decides", &all.join(" · "), width);
         }
         for f in &self.folklore {
@@ -130,6 +139,16 @@ impl Explanation {
             paragraph(&mut text, "folklore", &line, width);
         }
         text
+    }
+}
+
+/// 0 for what is particular to a run; more for what happens in every conversation.
+fn rank(finding: &str) -> u8 {
+    match finding {
+        "learnt-from-question" => 3,
+        "arp-resolution" | "ndp-resolution" => 2,
+        "hop" | "ageing-stale" | "probe-answered" | "connect-udp" => 1,
+        _ => 0,
     }
 }
 

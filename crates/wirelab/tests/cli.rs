@@ -213,5 +213,23 @@ fn a_reader_that_goes_away_is_no_error() {
     let dir = temp();
     let script = format!("{} list | head -1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_wirelab"));
     let out = Command::new("bash").args(["-c", &script]).current_dir(dir.path()).output().expect("bash runs");
+    // `list` prints its legend there; a panic about the broken pipe would change the status.
     assert!(out.status.success(), "{}", stderr(&out));
+}
+
+#[test]
+fn a_setting_from_the_command_line_changes_the_run_and_what_the_explanation_says_of_it() {
+    let dir = temp();
+    let plain = stdout(&wirelab(dir.path(), &["run", "arp-no-answer", "--no-pcap"]));
+    assert!(plain.contains("client asked 3 times"), "{plain}");
+    assert!(plain.contains("net.ipv4.neigh.eth0.mcast_solicit=3 (client)"), "{plain}");
+    // `default` is what a new interface starts with; the interface's own value is what decides.
+    for scope in ["eth0", "default"] {
+        let set = format!("client:net.ipv4.neigh.{scope}.mcast_solicit=1");
+        let out = wirelab(dir.path(), &["run", "arp-no-answer", "--no-pcap", "--set", &set]);
+        assert!(!out.status.success(), "the file expects three questions");
+        let text = stdout(&out);
+        assert!(text.contains("client asked once"), "{text}");
+        assert!(text.contains("net.ipv4.neigh.eth0.mcast_solicit=1 (client)"), "{text}");
+    }
 }

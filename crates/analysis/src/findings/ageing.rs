@@ -19,8 +19,6 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
 
 fn step(case: &Case<'_>, entry: &Entry, a: &EntryStep, b: &EntryStep, out: &mut Findings) {
     let host = case.name(entry.node);
-    let family = if entry.addr.is_ipv4() { "ipv4" } else { "ipv6" };
-    let sysctl = |name: &str| format!("net.{family}.neigh.default.{name}");
     let after = b.at.saturating_since(a.at).as_nanos();
     let after = about(u64::try_from(after).unwrap_or(u64::MAX));
     let refs = [Ref::Record(a.record), Ref::Record(b.record)];
@@ -33,7 +31,7 @@ fn step(case: &Case<'_>, entry: &Entry, a: &EntryStep, b: &EntryStep, out: &mut 
                 entry.addr
             );
             out.say("ageing-stale", text, refs);
-            out.decides(host, &sysctl("base_reachable_time_ms"));
+            out.decides_neigh(case, entry.node, entry.addr, "base_reachable_time_ms");
         }
         (Some(NudState::Delay), Some(NudState::Probe)) => {
             let text = format!(
@@ -50,7 +48,7 @@ fn step(case: &Case<'_>, entry: &Entry, a: &EntryStep, b: &EntryStep, out: &mut 
             });
             let packet = used.map(|t| Ref::Packet(t.number));
             out.say("ageing-probe", text, refs.into_iter().chain(packet));
-            out.decides(host, &sysctl("delay_first_probe_time"));
+            out.decides_neigh(case, entry.node, entry.addr, "delay_first_probe_time");
         }
         (Some(NudState::Delay), Some(NudState::Reachable)) => {
             let text = format!(
@@ -63,7 +61,7 @@ fn step(case: &Case<'_>, entry: &Entry, a: &EntryStep, b: &EntryStep, out: &mut 
             let text =
                 format!("{host} forgot the entry for {} after {after} in which nobody used it", entry.addr);
             out.say("ageing-removed", text, refs);
-            out.decides(host, &sysctl("gc_stale_time"));
+            out.decides_neigh(case, entry.node, entry.addr, "gc_stale_time");
         }
         _ => {}
     }
@@ -109,7 +107,6 @@ fn probes(case: &Case<'_>, entry: &Entry, out: &mut Findings) {
     let text =
         format!("{host} sent {n} {probe} to the old address of {}{apart}, unanswered{end}", entry.addr);
     out.say("probe-unanswered", text, refs.chain(failed.map(|f| Ref::Record(f.record))));
-    let family = if entry.addr.is_ipv4() { "ipv4" } else { "ipv6" };
-    out.decides(host, &format!("net.{family}.neigh.default.ucast_solicit"));
-    out.decides(host, &format!("net.{family}.neigh.default.retrans_time_ms"));
+    out.decides_neigh(case, entry.node, entry.addr, "ucast_solicit");
+    out.decides_neigh(case, entry.node, entry.addr, "retrans_time_ms");
 }

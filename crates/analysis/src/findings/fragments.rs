@@ -34,8 +34,7 @@ fn set(case: &Case<'_>, pieces: &[&Transmission], out: &mut Findings) {
     let Some(ip) = pieces[0].view.ip() else { return };
     let sender = case.name(pieces[0].from);
     let source = case.owner_of_ip(ip.src);
-    let sizes: Vec<String> =
-        pieces.iter().filter_map(|t| t.view.ip()).map(|ip| ip.payload_len().to_string()).collect();
+    let sizes = sizes(pieces.iter().filter_map(|t| t.view.ip()).map(Ip::payload_len));
     let refs: Vec<Ref> = pieces.iter().map(|t| Ref::Packet(t.number)).collect();
     let whole = whole_before(case, pieces[0], ip);
     let (verb, extra) = match (source == Some(pieces[0].from), whole) {
@@ -44,7 +43,7 @@ fn set(case: &Case<'_>, pieces: &[&Transmission], out: &mut Findings) {
         // Fragments passed on as they came.
         (false, None) => return,
     };
-    let text = format!("{sender} {verb} into {} fragments with {} bytes", pieces.len(), sizes.join(" + "));
+    let text = format!("{sender} {verb} into {} fragments with {} bytes", pieces.len(), sizes);
     out.say("fragmented", text, refs.iter().copied().chain(extra));
     let lost: Vec<Ref> = pieces
         .iter()
@@ -59,6 +58,22 @@ fn set(case: &Case<'_>, pieces: &[&Transmission], out: &mut Findings) {
         );
         out.say("fragment-lost", text, lost);
     }
+}
+
+/// `1480 + 1480 + 48`; more than three alike are counted: `44 times 1480 + 395`.
+fn sizes(all: impl Iterator<Item = usize>) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for size in all {
+        match runs.last_mut() {
+            Some((times, last)) if *last == size => *times += 1,
+            _ => runs.push((1, size)),
+        }
+    }
+    let words = runs.into_iter().map(|(times, size)| match times {
+        1..=3 => vec![size.to_string(); times].join(" + "),
+        _ => format!("{times} times {size}"),
+    });
+    words.collect::<Vec<_>>().join(" + ")
 }
 
 /// The packet that a router received whole just before it sent these fragments.

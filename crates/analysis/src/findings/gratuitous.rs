@@ -18,7 +18,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
                     || case.journal.records.iter().any(|r| {
                         r.node == a.node && matches!(r.what, What::Addr { addr, .. } if addr == c.addr)
                     });
-            if own || case.is_seen(a.node) || case.owner_of_mac(c.mac).is_some_and(|(n, _)| n == a.node) {
+            if own || !case.is_host(a.node) || case.owner_of_mac(c.mac).is_some_and(|(n, _)| n == a.node) {
                 continue;
             }
             let entry = case.entries.iter().find(|e| e.node == a.node && e.addr == c.addr);

@@ -29,6 +29,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         let text = format!("{} said by {protocol} that it wants {group}", names.join(", "));
         out.say("joined", text, members.iter().map(|(_, n)| Ref::Packet(*n)));
     }
+    refused(case, out);
     let mut told: Vec<IpAddr> = Vec::new();
     for t in case.packets().filter(|t| t.view.udp().is_some() || t.view.icmp().is_some()) {
         let Some(ip) = t.view.ip() else { continue };
@@ -47,8 +48,55 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             continue;
         }
         let what = if group { format!("the group {}", ip.dst) } else { format!("everybody ({})", ip.dst) };
-        let text = format!("one packet to {what} reached {}", took.join(", "));
+        let stopped = stops(case, t);
+        let stopped = if stopped.is_empty() {
+            String::new()
+        } else {
+            format!("; {} did not pass it on", stopped.join(", "))
+        };
+        let text = format!("what was sent to {what} reached {}{stopped}", took.join(", "));
         out.say("one-to-many", text, [Ref::Packet(t.number)]);
+    }
+}
+
+/// Hosts with a foot in another network that kept the packet out of it.
+fn stops<'a>(case: &Case<'a>, t: &Transmission) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for a in &t.arrivals {
+        let more = case.journal.nodes.get(a.node.0 as usize).is_some_and(|n| n.ifaces.len() > 1);
+        let passed = || {
+            case.packets().any(|p| {
+                p.from == a.node
+                    && p.at >= a.at
+                    && p.view.payload() == t.view.payload()
+                    && p.view.udp() == t.view.udp()
+            })
+        };
+        if case.is_host(a.node) && more && !passed() {
+            names.push(case.name(a.node));
+        }
+    }
+    names
+}
+
+/// `EACCES`: a broadcast has to be meant (Linux: ip_route_output_key with `SO_BROADCAST` unset; TRUTH §8).
+fn refused(case: &Case<'_>, out: &mut Findings) {
+    let results = case.results();
+    for r in results.iter().filter(|r| r.call_name().starts_with("send") && r.errno() == Some("EACCES")) {
+        let meant = results.iter().any(|o| {
+            o.node == r.node
+                && o.program == r.program
+                && o.record < r.call
+                && o.call_text.contains("SO_BROADCAST")
+        });
+        if !meant {
+            let host = case.name(r.node);
+            let text = format!(
+                "{host}'s {}() to a broadcast address failed with EACCES: the program had not set SO_BROADCAST",
+                r.call_name()
+            );
+            out.say("broadcast-not-meant", text, [Ref::Record(r.call), Ref::Record(r.record)]);
+        }
     }
 }
 

@@ -61,5 +61,53 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             ip.ttl
         );
         out.say("hop", text, [Ref::Packet(hop.before.number), Ref::Packet(hop.after.number)]);
+        longest_prefix(case, hop, ip, out);
     }
+}
+
+/// Several routes fit: the one with the longest prefix was taken (RFC 1812 §5.2.4.3; Linux: fib_trie.c
+/// fib_table_lookup). The default route fits everything and is not counted.
+fn longest_prefix(case: &Case<'_>, hop: &Hop<'_>, ip: &Ip, out: &mut Findings) {
+    let node = hop.after.from;
+    let tables = case.journal.nodes.get(node.0 as usize).map_or(&[][..], |n| n.tables.as_slice());
+    let table = if ip.dst.is_ipv4() { "ip route" } else { "ip -6 route" };
+    let lines = tables.iter().filter(|(name, _)| name == table).flat_map(|(_, text)| text.lines());
+    let mut fits: Vec<(u8, &str)> = lines
+        .filter_map(|line| {
+            let prefix = line.split(' ').next()?;
+            let len = prefix_len(prefix, ip.dst)?;
+            Some((len, prefix))
+        })
+        .collect();
+    fits.sort_unstable();
+    fits.dedup();
+    let (Some((_, longest)), true) = (fits.last(), fits.len() > 1) else { return };
+    let all: Vec<&str> = fits.iter().map(|f| f.1).collect();
+    let text = format!(
+        "{} has {} routes that fit {}, {}: the longest prefix decides, {longest}",
+        case.name(node),
+        fits.len(),
+        ip.dst,
+        all.join(" and ")
+    );
+    out.say("longest-prefix", text, [Ref::Packet(hop.before.number), Ref::Packet(hop.after.number)]);
+}
+
+/// How long the prefix is, when the address is in it: 24 of `203.0.113.0/24`. A host's own line has none.
+fn prefix_len(prefix: &str, addr: std::net::IpAddr) -> Option<u8> {
+    let (net, len) = match prefix.split_once('/') {
+        Some((net, len)) => (net, len.parse().ok()?),
+        None => (prefix, if addr.is_ipv4() { 32 } else { 128 }),
+    };
+    let net: std::net::IpAddr = net.parse().ok()?;
+    let agree = match (net, addr) {
+        (std::net::IpAddr::V4(a), std::net::IpAddr::V4(b)) => {
+            a.to_bits().checked_shr(32 - u32::from(len)) == b.to_bits().checked_shr(32 - u32::from(len))
+        }
+        (std::net::IpAddr::V6(a), std::net::IpAddr::V6(b)) => {
+            a.to_bits().checked_shr(128 - u32::from(len)) == b.to_bits().checked_shr(128 - u32::from(len))
+        }
+        _ => false,
+    };
+    agree.then_some(len)
 }

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use stack::DropReason;
+use stack::record::What;
 use wire::icmpv4::{self, code};
 use wire::icmpv6;
 
@@ -55,7 +57,8 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let errors = errors(case);
     traceroute(case, &errors, out);
     let mut told: Vec<(stack::record::NodeId, Option<(u8, u8)>)> = Vec::new();
-    for e in &errors {
+    closed_ports(case, &errors, out);
+    for e in errors.iter().filter(|e| !is_port_unreachable(e.t)) {
         let Some(text) = sentence(case, e) else { continue };
         // The same complaint of the same host again and again is told twice at most.
         let kind = (e.t.from, e.t.view.icmp().map(icmpv4::Message::type_code));
@@ -68,11 +71,89 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     }
 }
 
+/// Port unreachable, of either version.
+pub(super) fn is_port_unreachable(t: &Transmission) -> bool {
+    matches!(
+        t.view.icmp(),
+        Some(icmpv4::Message::DestinationUnreachable { code: code::ICMP_PORT_UNREACH, .. })
+    ) || matches!(
+        t.view.icmpv6(),
+        Some(icmpv6::Message::DestinationUnreachable { code: icmpv6::code::ICMPV6_PORT_UNREACH })
+    )
+}
+
+/// Why a port was closed: nobody there, a socket that is connected to somebody else, a NAT mapping that ended.
+fn closed_ports(case: &Case<'_>, errors: &[Error<'_>], out: &mut Findings) {
+    let mut closed: Vec<(stack::record::NodeId, Vec<u16>, Vec<Ref>)> = Vec::new();
+    for e in errors.iter().filter(|e| is_port_unreachable(e.t)) {
+        let Some(quoted) = e.t.view.quoted() else { continue };
+        let (node, who) = (e.t.from, case.name(e.t.from));
+        let (dst, port) = (quoted.ip.dst(), quoted.ports.map_or(0, |p| p.1));
+        let refs = [Some(Ref::Packet(e.t.number)), e.about.map(|t| Ref::Packet(t.number))];
+        let refs = refs.into_iter().flatten();
+        let filtered = e.about.is_some_and(|t| {
+            t.drops.iter().any(|d| {
+                let what = &case.journal.records[d.record].what;
+                d.node == node && matches!(what, What::Drop { reason: DropReason::SocketFilter, .. })
+            })
+        });
+        // Somebody else's packets left with this address and port before: a translation.
+        let translated = case.before(e.t.number).any(|t| {
+            let same = t.view.ip().is_some_and(|ip| ip.src == dst)
+                && t.view.udp().is_some_and(|h| h.src_port == port);
+            t.from == node && same && t.view.ip().is_some_and(|ip| matches!(ip.ttl, 63 | 127 | 254))
+        });
+        if filtered {
+            let text = format!(
+                "{who}'s socket on port {port} is connected to another address: for {} the port is closed \
+                 (SOCKET_FILTER, port unreachable)",
+                case.who(quoted.ip.src())
+            );
+            out.say("connected-filter", text, refs);
+        } else if translated {
+            let text = format!(
+                "{who} no longer knows whose port {port} was and takes the packet for its own, where nothing \
+                 is bound (port unreachable): the mapping is gone"
+            );
+            out.say("nat-mapping-gone", text, refs);
+        } else if is_nat(case, node) {
+            let text = format!(
+                "{who} has no mapping for port {port} and takes the packet for its own, where nothing is bound \
+                 (port unreachable)"
+            );
+            out.say("nat-no-mapping", text, refs);
+        } else if let Some((_, ports, all)) = closed.iter_mut().find(|c| c.0 == node) {
+            if !ports.contains(&port) {
+                ports.push(port);
+                all.extend(refs);
+            }
+        } else {
+            closed.push((node, vec![port], refs.collect()));
+        }
+    }
+    for (node, ports, refs) in closed {
+        let who = case.name(node);
+        let (last, more) = (ports.last().copied().unwrap_or(0), ports.len());
+        let which = match more {
+            1 => format!("port {last}"),
+            2..=4 => format!("ports {}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")),
+            _ => format!("ports {} to {last} ({more} of them)", ports[0]),
+        };
+        let text = format!("nothing is bound to {which} at {who}, which says so (port unreachable)");
+        out.say("icmp-error", text, refs);
+    }
+}
+
+/// It has a table of mappings, be it an empty one.
+fn is_nat(case: &Case<'_>, node: stack::record::NodeId) -> bool {
+    let info = case.journal.nodes.get(node.0 as usize);
+    info.is_some_and(|n| n.tables.iter().any(|(name, _)| name == "conntrack -L"))
+}
+
 fn sentence(case: &Case<'_>, e: &Error<'_>) -> Option<String> {
     let who = case.name(e.t.from);
     let quoted = e.t.view.quoted()?;
     let dst = quoted.ip.dst();
-    let port = quoted.ports.map_or(0, |p| p.1);
     let why = match (e.t.view.icmp(), e.t.view.icmpv6()) {
         (Some(icmpv4::Message::DestinationUnreachable { code, .. }), _) => match *code {
             code::ICMP_NET_UNREACH => format!("{who} has no route to {dst} (net unreachable)"),
@@ -82,13 +163,10 @@ fn sentence(case: &Case<'_>, e: &Error<'_>) -> Option<String> {
             code::ICMP_PROT_UNREACH => {
                 format!("{who} has nothing for IP protocol {} (protocol unreachable)", quoted.protocol.0)
             }
-            code::ICMP_PORT_UNREACH => {
-                format!("nothing is bound to port {port} at {who}, which says so (port unreachable)")
-            }
             code::ICMP_NET_ANO | code::ICMP_HOST_ANO | code::ICMP_PKT_FILTERED => {
                 format!("{who} may not forward to {dst} and says so (administratively prohibited)")
             }
-            // Path MTU and redirects have findings of their own.
+            // Closed ports, path MTU and redirects have findings of their own.
             _ => return None,
         },
         (Some(icmpv4::Message::TimeExceeded { code: code::ICMP_EXC_TTL }), _)
@@ -102,9 +180,6 @@ fn sentence(case: &Case<'_>, e: &Error<'_>) -> Option<String> {
         (_, Some(icmpv6::Message::DestinationUnreachable { code })) => match *code {
             icmpv6::code::ICMPV6_NOROUTE => format!("{who} has no route to {dst}"),
             icmpv6::code::ICMPV6_ADDR_UNREACH => format!("{who} could not reach {dst} (address unreachable)"),
-            icmpv6::code::ICMPV6_PORT_UNREACH => {
-                format!("nothing is bound to port {port} at {who}, which says so (port unreachable)")
-            }
             icmpv6::code::ICMPV6_ADM_PROHIBITED => {
                 format!("{who} may not forward to {dst} and says so (administratively prohibited)")
             }

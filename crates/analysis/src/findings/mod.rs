@@ -2,7 +2,9 @@
 //! packets and says only what it can point at.
 
 mod ageing;
+mod connect;
 mod dad;
+mod echo;
 mod faults;
 mod fragments;
 mod gratuitous;
@@ -58,6 +60,8 @@ pub(crate) const ALL: &[Finding] = &[
     groups::find,
     udp::find,
     refused::find,
+    connect::find,
+    echo::find,
 ];
 
 /// How many packets back a finding looks for the one that another is about.
@@ -170,7 +174,9 @@ impl<'a> Case<'a> {
             later_addrs: later_addrs(journal),
         };
         for t in traffic.numbered() {
-            if let Some(addr) = asks_for(t) {
+            // A router that passes a tunnel's packet on neither asks nor answers.
+            let author = case.author(t);
+            if let (Some(addr), true) = (asks_for(t), author == t.from) {
                 let unicast = t.view.inner_macs().is_some_and(|(_, dst)| !dst.is_multicast());
                 case.questions.push(Question {
                     node: t.from,
@@ -188,12 +194,18 @@ impl<'a> Case<'a> {
                     });
                     if let Some(q) = open {
                         let mac = Some(claim.mac);
-                        q.answer = Some(Answer { number: t.number, from: t.from, at: a.at, mac });
+                        q.answer = Some(Answer { number: t.number, from: author, at: a.at, mac });
                     }
                 }
             }
         }
         case
+    }
+
+    /// Who wrote the innermost packet: the sender, unless a tunnel's packet was only passed on.
+    fn author(&self, t: &Transmission) -> NodeId {
+        let outer = t.view.ip().filter(|_| t.view.is_tunnelled());
+        outer.and_then(|ip| self.owner_of_ip(ip.src)).unwrap_or(t.from)
     }
 
     pub(crate) fn name(&self, node: NodeId) -> &'a str {
@@ -244,6 +256,12 @@ impl<'a> Case<'a> {
     /// Nodes of a capture are addresses: nothing is known of them but their packets.
     pub(crate) fn is_seen(&self, node: NodeId) -> bool {
         self.journal.nodes.get(node.0 as usize).is_some_and(|n| n.kind == NodeKind::Seen)
+    }
+
+    /// Has a neighbour table of its own that is known: neither a switch nor an address in a capture.
+    pub(crate) fn is_host(&self, node: NodeId) -> bool {
+        let kind = self.journal.nodes.get(node.0 as usize).map(|n| &n.kind);
+        matches!(kind, Some(NodeKind::Stack | NodeKind::Linux(_)))
     }
 
     fn ifaces(&self) -> impl Iterator<Item = (NodeId, &'a IfaceInfo)> + use<'a> {
@@ -358,7 +376,10 @@ fn entries(journal: &Journal) -> Vec<Entry> {
 /// What the findings say.
 pub(crate) struct Findings {
     out: Explanation,
+    /// By host: what the run set, in order.
     sysctls: Vec<(String, Vec<(String, String)>)>,
+    /// By host: values in force at the end, as far as the journal tells.
+    in_force: Vec<Vec<(String, String)>>,
     packet_times: Vec<u64>,
     record_times: Vec<u64>,
 }
@@ -368,6 +389,7 @@ impl Findings {
         Findings {
             out: Explanation::default(),
             sysctls: sysctls_set(journal),
+            in_force: journal.nodes.iter().map(|n| n.sysctls.clone()).collect(),
             packet_times: traffic.numbered().map(|t| t.at.as_nanos()).collect(),
             record_times: journal.records.iter().map(|r| r.at.as_nanos()).collect(),
         }
@@ -412,18 +434,44 @@ impl Findings {
 
     /// Names a sysctl of a host that decides what was seen, with the value in force.
     pub(crate) fn decides(&mut self, host: &str, sysctl: &str) {
-        let all = self.sysctls.iter().find(|(n, _)| n == host).map_or(&[][..], |(_, all)| all.as_slice());
+        let set = self.set(host, |name| name == sysctl);
         // What was set for one interface decides there: `conf.eth0.proxy_arp` for `conf.all.proxy_arp`.
-        let exact = all.iter().rev().find(|(name, _)| name == sysctl);
-        let set = exact.or_else(|| all.iter().rev().find(|(name, _)| same_but_interface(name, sysctl)));
-        let (name, value) = match set {
-            Some((name, value)) => (name.clone(), value.clone()),
-            None => (sysctl.to_string(), default_of(sysctl).unwrap_or_default().to_string()),
+        let name = match set.or_else(|| self.set(host, |name| same_but_interface(name, sysctl))) {
+            Some((name, _)) => name,
+            None => sysctl.to_string(),
         };
-        let d = Decides { name, value, host: host.to_string(), default: set.is_none() };
+        self.decided(host, name);
+    }
+
+    /// The same for a setting of neighbour entries, which every interface has for itself: `default` is only
+    /// what a new interface starts with (Linux: neighbour.c neigh_parms_alloc).
+    pub(crate) fn decides_neigh(&mut self, case: &Case<'_>, node: NodeId, addr: IpAddr, key: &str) {
+        let family = if addr.is_ipv4() { "ipv4" } else { "ipv6" };
+        let entry = case.entries.iter().find(|e| e.node == node && e.addr == addr);
+        let ifaces = case.journal.nodes.get(node.0 as usize).map_or(&[][..], |n| n.ifaces.as_slice());
+        let iface = entry.and_then(|e| ifaces.iter().find(|i| i.ifindex == e.ifindex));
+        let iface = iface.map_or("default", |i| &i.name);
+        self.decided(case.name(node), format!("net.{family}.neigh.{iface}.{key}"));
+    }
+
+    fn decided(&mut self, host: &str, name: String) {
+        let set = self.set(host, |n| n == name);
+        let at = self.sysctls.iter().position(|(n, _)| n == host);
+        let in_force = at.and_then(|i| self.in_force[i].iter().rfind(|(n, _)| *n == name));
+        let known = in_force.or(set.as_ref()).map(|(_, value)| value.clone());
+        let usual = default_of(&name);
+        let default = set.is_none() && known.as_deref().is_none_or(|v| usual.is_none_or(|u| u == v));
+        let value = known.unwrap_or_else(|| usual.unwrap_or_default().to_string());
+        let d = Decides { name, value, host: host.to_string(), default };
         if !self.out.decides.contains(&d) {
             self.out.decides.push(d);
         }
+    }
+
+    /// What the run set last of those that are meant.
+    fn set(&self, host: &str, is_meant: impl Fn(&str) -> bool) -> Option<(String, String)> {
+        let all = self.sysctls.iter().find(|(n, _)| n == host).map_or(&[][..], |(_, all)| all.as_slice());
+        all.iter().rfind(|(name, _)| is_meant(name)).cloned()
     }
 
     /// Says what people say, and what happened.
@@ -441,13 +489,10 @@ impl Findings {
     }
 }
 
-/// What the run set on each host: as the journal says, and by its `sysctl` commands.
+/// What the run set on each host by `sysctl` commands.
 fn sysctls_set(journal: &Journal) -> Vec<(String, Vec<(String, String)>)> {
     let mut all: Vec<(String, Vec<(String, String)>)> = Vec::new();
-    for n in &journal.nodes {
-        let set = n.sysctls.iter().map(|(name, value)| (name.replace('/', "."), value.clone()));
-        all.push((n.name.clone(), set.collect()));
-    }
+    all.extend(journal.nodes.iter().map(|n| (n.name.clone(), Vec::new())));
     for r in &journal.records {
         let What::Admin { text } = &r.what else { continue };
         let assignment = text.strip_prefix("sysctl -w ").and_then(|t| t.split_once('='));

@@ -47,9 +47,8 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             ),
             refs,
         );
-        let family = if q.addr.is_ipv4() { "ipv4" } else { "ipv6" };
-        out.decides(host, &format!("net.{family}.neigh.default.mcast_solicit"));
-        out.decides(host, &format!("net.{family}.neigh.default.retrans_time_ms"));
+        out.decides_neigh(case, q.node, q.addr, "mcast_solicit");
+        out.decides_neigh(case, q.node, q.addr, "retrans_time_ms");
         consequences(case, q, failed.at, failed.record, out);
     }
 }

@@ -77,9 +77,20 @@ fn remembered(
         out.say("pmtu-remembered", text, [Ref::Packet(number), Ref::Record(i)]);
         out.decides(host, "net.ipv4.route.mtu_expires");
     }
-    let refused =
-        case.results().into_iter().find(|r| r.node == sender && r.at > at && r.errno() == Some("EMSGSIZE"));
-    if let Some(r) = refused {
+    let too_long: Vec<_> = case
+        .results()
+        .into_iter()
+        .filter(|r| r.node == sender && r.at > at && r.errno() == Some("EMSGSIZE"))
+        .collect();
+    let sends = |name: &str| name.starts_with("send") || name.starts_with("write");
+    if let Some(r) = too_long.iter().find(|r| r.call_name().starts_with("recv")) {
+        let text = format!(
+            "{host}'s {}() returned EMSGSIZE: that is the ICMP error, told because the socket is connected",
+            r.call_name()
+        );
+        out.say("pmtu-told", text, [Ref::Packet(number), Ref::Record(r.record)]);
+    }
+    if let Some(r) = too_long.iter().find(|r| sends(r.call_name())) {
         let text = format!(
             "from then on {host} refuses by itself: {}() failed with EMSGSIZE and nothing was sent",
             r.call_name()

@@ -1,8 +1,6 @@
 //! What a program hears of an ICMP error: a connected UDP socket gets it with its next call, an unconnected
 //! one never does unless it asked with `IP_RECVERR` (Linux: udp.c __udp4_lib_err; TRUTH §8).
 
-use wire::icmpv4;
-use wire::icmpv6;
 use wire::ip::Protocol;
 
 use super::icmp_errors::Error;
@@ -13,9 +11,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let results = case.results();
     let mut heard: Vec<usize> = Vec::new();
     for e in super::icmp_errors::errors(case) {
-        let port_unreachable =
-            matches!(e.t.view.icmp(), Some(icmpv4::Message::DestinationUnreachable { code: 3, .. }))
-                || matches!(e.t.view.icmpv6(), Some(icmpv6::Message::DestinationUnreachable { code: 4 }));
+        let port_unreachable = super::icmp_errors::is_port_unreachable(e.t);
         let Some(quoted) = e.t.view.quoted().filter(|q| q.protocol == Protocol::UDP) else { continue };
         let Some(sender) = case.owner_of_ip(quoted.ip.src()).filter(|_| port_unreachable) else { continue };
         let arrived = case.packets().flat_map(|t| t.arrivals.iter().map(move |a| (t, a))).find(|(t, a)| {
@@ -68,13 +64,15 @@ fn connect_of<'a>(
     fd: Option<&str>,
     before: usize,
 ) -> Option<&'a Returned<'a>> {
-    results.iter().find(|c| {
+    let last = results.iter().rfind(|c| {
         c.node == node
             && c.program == program
             && c.call < before
             && c.call_name() == "connect"
             && c.fd() == fd
-    })
+    });
+    // connect() to AF_UNSPEC takes the peer away again.
+    last.filter(|c| !c.call_text.contains("AF_UNSPEC"))
 }
 
 fn silent(
@@ -86,7 +84,7 @@ fn silent(
     out: &mut Findings,
 ) {
     let host = case.name(sender);
-    let sent = results.iter().find(|r| {
+    let sent = results.iter().rfind(|r| {
         r.node == sender && r.call_name().starts_with("send") && !r.result.starts_with('-') && r.at <= e.t.at
     });
     let Some(sent) = sent else { return };

@@ -65,7 +65,7 @@ fn drop_of(reason: stack::DropReason, id: Option<stack::record::FrameId>) -> Wha
 fn silence_is_told_with_its_count_its_length_and_who_heard_of_it() {
     // TRUTH 11a: requests at 0, 1 and 2 s, FAILED at 3 s; sendto() has long succeeded.
     let mut h = pair();
-    h.journal.nodes[0].sysctls.push(("net.ipv4.neigh.default.mcast_solicit".into(), "3".into()));
+    h.push(0, 0, What::Admin { text: "sysctl -w net.ipv4.neigh.eth0.mcast_solicit=3".into() });
     let call = h.call(0, 0, "sendto(3, \"x\", 1, 0, 192.0.2.2:9)");
     h.neigh(0, 0, S, None, Some(NudState::Incomplete), None);
     for s in 0..3 {
@@ -89,10 +89,7 @@ fn silence_is_told_with_its_count_its_length_and_who_heard_of_it() {
     );
     assert_eq!(
         decides(&j),
-        [
-            "net.ipv4.neigh.default.mcast_solicit=3 client",
-            "net.ipv4.neigh.default.retrans_time_ms=1000 client"
-        ]
+        ["net.ipv4.neigh.eth0.mcast_solicit=3 client", "net.ipv4.neigh.eth0.retrans_time_ms=1000 client"]
     );
     let e = explain(&j);
     assert!(e.decides[1].default && !e.decides[0].default);
@@ -136,8 +133,8 @@ fn ageing_names_times_and_the_sysctls_that_decide() {
           was FAILED"
         ]
     );
-    assert!(decides(&j).contains(&"net.ipv4.neigh.default.base_reachable_time_ms=30000 client".to_string()));
-    assert!(decides(&j).contains(&"net.ipv4.neigh.default.delay_first_probe_time=5 client".to_string()));
+    assert!(decides(&j).contains(&"net.ipv4.neigh.eth0.base_reachable_time_ms=30000 client".to_string()));
+    assert!(decides(&j).contains(&"net.ipv4.neigh.eth0.delay_first_probe_time=5 client".to_string()));
 }
 
 #[test]
@@ -555,7 +552,7 @@ fn a_group_is_joined_and_one_packet_reaches_its_members() {
     let id = h.tx(1000, 0, &frame);
     h.rx(1000, 1, id, &frame);
     assert_eq!(of(&h.journal, "joined"), ["a said by IGMP that it wants 239.1.1.1"]);
-    assert_eq!(of(&h.journal, "one-to-many"), ["One packet to the group 239.1.1.1 reached a"]);
+    assert_eq!(of(&h.journal, "one-to-many"), ["What was sent to the group 239.1.1.1 reached a"]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     for (flow, packets) in &flows {
         delivery(case, flow, packets, out);
     }
+    empty(case, out);
     overflow(case, out);
     truncation(case, out);
     checksum(case, out);
@@ -68,6 +69,19 @@ fn delivery(case: &Case<'_>, flow: &Flow, packets: &[&Transmission], out: &mut F
     if !doubled.is_empty() {
         let text = format!("a datagram from {whom} arrived twice; UDP hands both to the program");
         out.say("udp-duplicated", text, doubled);
+    }
+}
+
+/// A datagram without data shows what UDP itself adds (RFC 768).
+fn empty(case: &Case<'_>, out: &mut Findings) {
+    let empty = |t: &&Transmission| t.view.udp().is_some_and(|h| usize::from(h.len) == wire::udp::HEADER_LEN);
+    if let Some(t) = case.packets().find(|t| empty(t) && !t.view.is_tunnelled()) {
+        let text = format!(
+            "a datagram without data is a packet too: {} bytes of UDP, which are source port, destination port, \
+             length and checksum",
+            wire::udp::HEADER_LEN
+        );
+        out.say("udp-empty", text, [Ref::Packet(t.number)]);
     }
 }
 

@@ -100,6 +100,52 @@ fn iface_name(journal: &Journal, node: NodeId, ifindex: IfIndex) -> String {
     iface.map_or_else(|| format!("if{ifindex}"), |i| i.name.clone())
 }
 
+/// Calls with their binary strings cut short: `"\x08\x00\x00\x00"...`. The records keep them whole.
+pub(super) fn abridged(text: &str) -> String {
+    const WHOLE: usize = 40;
+    const SHOWN: usize = 16;
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(begin) = rest.find('"') {
+        let (before, quoted) = rest.split_at(begin + 1);
+        out.push_str(before);
+        let mut end = quoted.len();
+        let mut shown = 0;
+        let mut chars = quoted.char_indices();
+        while let Some((at, c)) = chars.next() {
+            if at <= SHOWN {
+                shown = at;
+            }
+            match c {
+                '"' => {
+                    end = at;
+                    break;
+                }
+                '\\' => {
+                    let escaped = chars.next();
+                    if matches!(escaped, Some((_, 'x'))) {
+                        chars.nth(1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let body = &quoted[..end];
+        rest = quoted.get(end + 1..).unwrap_or("");
+        if body.contains("\\x") && body.len() > WHOLE {
+            out.push_str(&body[..shown]);
+            out.push_str("\"...");
+            rest = rest.strip_prefix("...").unwrap_or(rest);
+        } else {
+            out.push_str(body);
+            if end < quoted.len() {
+                out.push('"');
+            }
+        }
+    }
+    out + rest
+}
+
 /// The name of the system call in `sendto(3, "x", 1, 0, …)`.
 pub(super) fn call_name(text: &str) -> &str {
     text.split('(').next().unwrap_or(text)

@@ -276,6 +276,11 @@ impl Builder<'_> {
     fn event(&mut self, record: usize, r: &Record, kind: EventKind, text: String) {
         let Some(column) = self.column(r.node.0) else { return };
         let because = self.busy_with.get(&r.node.0).filter(|(_, at)| *at == r.at).map(|b| b.0);
+        if self.counts_on(record, r, column, &text) {
+            return;
+        }
+        // Beside lifelines and in lists there is no room at an arrow's end: a row of its own, at its time.
+        let because = because.filter(|_| self.columns.len() == 2);
         if let (Some(row), EventKind::State) = (because, kind) {
             // Only while nothing of this host stands between: otherwise the order would be lost.
             let clean = self.rows[row + 1..].iter().all(|later| match &later.what {
@@ -299,19 +304,38 @@ impl Builder<'_> {
         self.rows.push(Row { at_ns: r.at.as_nanos(), what, records: vec![record] });
     }
 
+    /// One packet after the other comes to wait for the same address: the row before counts on.
+    fn counts_on(&mut self, record: usize, r: &Record, column: usize, text: &str) -> bool {
+        let What::NeighQueued { ifindex, addr, .. } = r.what else { return false };
+        let Some(last) = self.rows.last_mut() else { return false };
+        let RowKind::Event(e) = &mut last.what else { return false };
+        let before = last.records.last().map(|&i| &self.journal.records[i]);
+        let same = before.is_some_and(|b| {
+            let waits =
+                matches!(b.what, What::NeighQueued { ifindex: i, addr: a, .. } if (i, a) == (ifindex, addr));
+            waits && b.at == r.at && e.column == column
+        });
+        if same {
+            e.text = text.to_string();
+            last.records.push(record);
+        }
+        same
+    }
+
     fn call(&mut self, record: usize, r: &Record, text: &str, results: &Results) {
         let What::Call { program, seq, .. } = r.what else { return };
         let at_once = results
             .get(&(r.node.0, program, seq))
             .and_then(|(_, ret)| *ret)
-            .filter(|&ret| self.journal.records[ret].at.saturating_since(r.at) <= AT_ONCE);
+            .filter(|&ret| self.journal.records[ret].at.saturating_since(r.at) <= AT_ONCE)
+            .filter(|&ret| !self.is_interrupted(record, ret));
         let Some(column) = self.column(r.node.0) else { return };
         let mut records = vec![record];
-        let (mut kind, mut text) = (EventKind::Call, text.to_string());
+        let (mut kind, mut text) = (EventKind::Call, events::abridged(text));
         if let Some(ret) = at_once {
             if let Some((k, result)) = events::words(self.journal, &self.journal.records[ret], None) {
                 kind = k;
-                text = format!("{text} {result}");
+                text = format!("{text} {}", events::abridged(&result));
             }
             self.told[ret] = true;
             records.push(ret);
@@ -320,9 +344,21 @@ impl Builder<'_> {
         self.rows.push(Row { at_ns: r.at.as_nanos(), what, records });
     }
 
+    /// Whether something else than the call's own doing came between a call and its return: a packet that
+    /// reached the host, or another call there. Then the return stands behind it, where it may belong, even
+    /// when a wire without delay left them the same time stamp.
+    fn is_interrupted(&self, call: usize, ret: usize) -> bool {
+        let node = self.journal.records[call].node;
+        let between = self.journal.records.get(call + 1..ret).unwrap_or_default();
+        between.iter().any(|r| {
+            r.node == node && matches!(r.what, What::Rx { .. } | What::Call { .. } | What::Return { .. })
+        })
+    }
+
     fn returned(&mut self, record: usize, r: &Record, call: Option<&(usize, Option<usize>)>) {
         let Some(column) = self.column(r.node.0) else { return };
         let Some((kind, result)) = events::words(self.journal, r, None) else { return };
+        let result = events::abridged(&result);
         let name = call.map_or("", |(c, _)| match &self.journal.records[*c].what {
             What::Call { text, .. } => events::call_name(text),
             _ => "",

@@ -251,3 +251,47 @@ fn setting_up_is_shown_only_when_asked_for() {
     let rows = |setup| Ladder::new(&h.journal, &Options { setup, ..Options::default() }).rows.len();
     assert_eq!((rows(false), rows(true)), (2, 5));
 }
+
+#[test]
+fn a_return_stands_behind_the_packet_that_caused_it_even_at_the_same_instant() {
+    let mut h = Hand::new(&[("client", &["192.0.2.1"]), ("server", &["192.0.2.2"])]);
+    let at_once = h.call(0, 0, "bind(3, 0.0.0.0:9)");
+    h.returns(0, 0, at_once, "0");
+    let call = h.call(0, 0, "recv(3, 100, 0)");
+    h.pass(0, 1, 0, &udp4((2, 1), ("192.0.2.2", "192.0.2.1"), (9, 9), b"x"));
+    h.returns(0, 0, call, "1 \"x\"");
+    let ladder = Ladder::new(&h.journal, &Options::default());
+    let words: Vec<String> = ladder
+        .rows
+        .iter()
+        .map(|r| match &r.what {
+            RowKind::Event(e) => e.text.clone(),
+            RowKind::Packet(p) => format!("#{}", p.number),
+            RowKind::Idle { .. } | RowKind::Folded { .. } => "…".to_string(),
+        })
+        .collect();
+    assert_eq!(words, ["bind(3, 0.0.0.0:9) = 0", "recv(3, 100, 0)", "#1", "recv() = 1 \"x\""]);
+}
+
+#[test]
+fn packets_that_come_to_wait_together_are_counted_in_one_row() {
+    let mut h = Hand::new(&[("client", &["192.0.2.1"]), ("server", &["192.0.2.2"])]);
+    for queued in 1..=3 {
+        h.push(0, 0, What::NeighQueued { ifindex: 2, addr: ip("192.0.2.2"), queued });
+    }
+    let rows = Ladder::new(&h.journal, &Options::default()).rows;
+    assert_eq!(rows.len(), 1);
+    assert!(matches!(&rows[0].what, RowKind::Event(e) if e.text == "3 packets wait for 192.0.2.2"));
+    assert_eq!(rows[0].records, [0, 1, 2]);
+}
+
+#[test]
+fn binary_strings_in_calls_are_cut_between_escapes() {
+    let long = format!("sendto(3, \"{}\"..., 0, 192.0.2.1:0)", "\\x08".repeat(32));
+    assert_eq!(events::abridged(&long), "sendto(3, \"\\x08\\x08\\x08\\x08\"..., 0, 192.0.2.1:0)");
+    let text = "send(3, \"a text without any escapes stays whole, however long it is\", 0)";
+    assert_eq!(events::abridged(text), text);
+    let quotes = r#"send(3, "say \"hi\" \x00", 0)"#;
+    assert_eq!(events::abridged(quotes), quotes);
+    assert_eq!(events::abridged("an \"open end"), "an \"open end");
+}

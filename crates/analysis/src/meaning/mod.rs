@@ -75,6 +75,11 @@ pub fn words(packet: &View, flows: &mut Flows, names: &Names) -> Words {
             // An outer UDP header of a tunnel: the tunnel's own words say enough.
             Layer::Udp(_) if i + 1 < packet.layers.len() => {}
             upper => {
+                if let (Layer::Arp(_), Some(vni)) = (upper, vni_before(&packet.layers[..i])) {
+                    both(&mut short, &mut long, &format!("VXLAN vni {vni} | "));
+                    // The IP header belongs to the tunnel, not to this packet.
+                    ends = None;
+                }
                 let upper = upper_words(upper, packet, ends.as_ref(), flows, names);
                 short.push_str(&upper.short);
                 long.push_str(&upper.long);
@@ -90,6 +95,10 @@ pub fn words(packet: &View, flows: &mut Flows, names: &Names) -> Words {
         both(&mut short, &mut long, &nothing);
     }
     Words { short, long }
+}
+
+fn vni_before(outside: &[Layer]) -> Option<u32> {
+    outside.iter().rev().find_map(|l| if let Layer::Vxlan(h) = l { Some(h.vni) } else { None })
 }
 
 fn both(short: &mut String, long: &mut String, text: &str) {
@@ -183,7 +192,7 @@ fn ip_notes(ip: &Ip, packet: &View) -> String {
 
 fn arp_words(a: &arp::Packet, packet: &View) -> Words {
     let (sender, target) = (a.sender_ip, a.target_ip);
-    let unicast = packet.ethernet().is_some_and(|h| !h.dst.is_multicast());
+    let unicast = packet.inner_macs().is_some_and(|(_, dst)| !dst.is_multicast());
     let (short, long) = match a.operation {
         Operation::REQUEST => {
             let kind = if a.is_probe() {

@@ -87,6 +87,23 @@ impl Host {
         self.stack.mib().non_zero().map(|(name, value)| (name.to_string(), value)).collect()
     }
 
+    /// The settings that explanations name, with the values in force at the end: interfaces have their own.
+    pub(crate) fn sysctls(&self) -> Vec<(String, String)> {
+        let mut names: Vec<String> = TOLD.iter().map(|name| (*name).to_string()).collect();
+        for iface in self.stack.interfaces().iter().filter(|i| &*i.name != "lo") {
+            names.extend(TOLD_CONF4.iter().map(|key| format!("net/ipv4/conf/{}/{key}", iface.name)));
+            for family in ["ipv4", "ipv6"] {
+                names.extend(TOLD_NEIGH.iter().map(|key| format!("net/{family}/neigh/{}/{key}", iface.name)));
+            }
+        }
+        // A kernel profile may be without one of them.
+        let read = |name: String| {
+            let value = self.stack.sysctl_read(&name).ok()?;
+            Some((name.replace('/', "."), value))
+        };
+        names.into_iter().filter_map(read).collect()
+    }
+
     /// Tables, as Linux's tools print them.
     pub(crate) fn tables(&self, now: Instant) -> Vec<(String, String)> {
         let sockets = self.stack.ss_udp();
@@ -103,7 +120,8 @@ impl Host {
             tables
                 .push(("conntrack -L".to_string(), nat.table_text(now).lines().map(String::from).collect()));
         }
-        tables.retain(|(_, lines)| !lines.is_empty());
+        // A NAT without mappings is a NAT all the same.
+        tables.retain(|(name, lines)| !lines.is_empty() || name == "conntrack -L");
         tables.into_iter().map(|(name, lines)| (name, lines.join("\n") + "\n")).collect()
     }
 
@@ -121,3 +139,34 @@ impl Host {
         self.stack.interfaces().get(ifindex).is_some_and(|iface| iface.up)
     }
 }
+
+/// Settings without an interface that decide what a run shows.
+const TOLD: [&str; 14] = [
+    "net/core/rmem_default",
+    "net/ipv4/icmp_ratelimit",
+    "net/ipv4/icmp_ratemask",
+    "net/ipv4/ip_default_ttl",
+    "net/ipv4/ip_forward",
+    "net/ipv4/ip_no_pmtu_disc",
+    "net/ipv4/ipfrag_time",
+    "net/ipv4/route/min_pmtu",
+    "net/ipv4/route/mtu_expires",
+    "net/ipv4/conf/all/accept_redirects",
+    "net/ipv4/conf/all/arp_accept",
+    "net/ipv4/conf/all/proxy_arp",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv6/ip6frag_time",
+];
+
+/// The same of an interface: `net.ipv4.conf.eth0.arp_accept`.
+const TOLD_CONF4: [&str; 3] = ["arp_accept", "proxy_arp", "accept_redirects"];
+
+/// The same of an interface's neighbours, in both families.
+const TOLD_NEIGH: [&str; 6] = [
+    "base_reachable_time_ms",
+    "delay_first_probe_time",
+    "gc_stale_time",
+    "mcast_solicit",
+    "retrans_time_ms",
+    "ucast_solicit",
+];

@@ -204,6 +204,7 @@ impl World {
             match &mut node.body {
                 Body::Host(host) => {
                     info.counters = host.counters();
+                    info.sysctls = host.sysctls();
                     info.tables = host.tables(now);
                 }
                 Body::Switch(switch) => {
@@ -213,7 +214,24 @@ impl World {
             }
         }
         self.wires.journal.end = now;
+        self.note_sysctls_of_others();
         self.wires.journal
+    }
+
+    /// A real kernel's settings are not asked for: what the run itself set is known.
+    fn note_sysctls_of_others(&mut self) {
+        let journal = &mut self.wires.journal;
+        for record in &journal.records {
+            let What::Admin { text } = &record.what else { continue };
+            let set = text.strip_prefix("sysctl -w ").and_then(|t| t.split_once('='));
+            let at = record.node.0 as usize;
+            if let (Some((name, value)), Body::External) = (set, &self.nodes[at].body) {
+                let (name, value) = (name.trim().to_string(), value.trim().to_string());
+                let known = &mut journal.nodes[at].sysctls;
+                known.retain(|(n, _)| *n != name);
+                known.push((name, value));
+            }
+        }
     }
 
     /// Adds a remark to the journal.
