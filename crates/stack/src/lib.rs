@@ -158,6 +158,7 @@ impl Stack {
 
     /// A packet arrived at an interface. Starts with an Ethernet header on Ethernet interfaces and
     /// with the IP header on bare-IP ones.
+    #[inline]
     pub fn handle_frame(&mut self, now: Instant, ifindex: IfIndex, frame: Frame) {
         self.dev_receive(now, ifindex, frame);
         self.run_loopback(now);
@@ -178,12 +179,20 @@ impl Stack {
 
     // --- B: what now? ----------------------------------------------------------------------------
 
+    /// Nothing waits in [`Stack::poll_transmit`], [`Stack::poll_wakeup`] and [`Stack::poll_record`].
+    #[inline]
+    pub fn is_silent(&self) -> bool {
+        self.out.tx.is_empty() && self.out.wakeups.is_empty() && self.out.records.is_empty()
+    }
+
     /// The next packet for the wire, in order.
+    #[inline]
     pub fn poll_transmit(&mut self) -> Option<(IfIndex, Frame)> {
         self.out.tx.pop_front()
     }
 
     /// When [`Stack::handle_timeout`] must be called next; `None` while no timer is armed.
+    #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }

@@ -58,11 +58,13 @@ impl Default for Mib {
 
 impl Mib {
     /// Adds one.
+    #[inline]
     pub(crate) fn inc(&mut self, counter: Counter) {
         self.0[counter as usize] += 1; // an enum without values counts from 0
     }
 
     /// Adds `n`.
+    #[inline]
     pub(crate) fn add(&mut self, counter: Counter, n: u64) {
         self.0[counter as usize] += n; // as above
     }

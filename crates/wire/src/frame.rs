@@ -32,16 +32,19 @@ impl Bytes {
     }
 
     /// How many bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
     /// No bytes at all.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// The bytes.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.buf {
             Some(b) => &b[self.start..self.end],
@@ -71,6 +74,7 @@ impl From<&[u8]> for Bytes {
 
 impl core::ops::Deref for Bytes {
     type Target = [u8];
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.as_slice()
     }
@@ -113,13 +117,25 @@ pub const MAX_HEADROOM: usize = 18 + 40 + 8 + 8 + 14;
 
 impl Frame {
     /// An empty frame with `headroom` bytes free in front and room for `capacity` bytes.
+    #[inline]
     pub fn with_headroom(headroom: usize, capacity: usize) -> Self {
         let mut buf = Vec::with_capacity(headroom + capacity);
         buf.resize(headroom, 0);
         Frame { buf, start: headroom, tail: Bytes::new() }
     }
 
+    /// A frame of `header` and then `data`, with [`MAX_HEADROOM`] in front.
+    #[inline]
+    pub fn from_parts(header: &[u8], data: &[u8]) -> Self {
+        let mut buf = Vec::with_capacity(MAX_HEADROOM + header.len() + data.len());
+        buf.extend_from_slice(&[0; MAX_HEADROOM]);
+        buf.extend_from_slice(header);
+        buf.extend_from_slice(data);
+        Frame { buf, start: MAX_HEADROOM, tail: Bytes::new() }
+    }
+
     /// A frame that owns `bytes`, with no headroom.
+    #[inline]
     pub fn from_vec(bytes: Vec<u8>) -> Self {
         Frame { buf: bytes, start: 0, tail: Bytes::new() }
     }
@@ -130,36 +146,43 @@ impl Frame {
     }
 
     /// The owned first part: all headers, and whatever payload was written inline.
+    #[inline]
     pub fn head(&self) -> &[u8] {
         &self.buf[self.start..]
     }
 
     /// The owned first part, writable.
+    #[inline]
     pub fn head_mut(&mut self) -> &mut [u8] {
         &mut self.buf[self.start..]
     }
 
     /// The shared last part; empty unless [`Frame::set_tail`] was called.
+    #[inline]
     pub fn tail(&self) -> &Bytes {
         &self.tail
     }
 
     /// Shares `tail` as the bytes after the head, replacing any tail before.
+    #[inline]
     pub fn set_tail(&mut self, tail: Bytes) {
         self.tail = tail;
     }
 
     /// Bytes in all.
+    #[inline]
     pub fn len(&self) -> usize {
         self.buf.len() - self.start + self.tail.len()
     }
 
     /// No bytes at all.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Appends to the head. Panics when there already is a tail: order would be lost.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         assert!(self.tail.is_empty(), "the head cannot grow behind a tail");
         self.buf.extend_from_slice(bytes);
@@ -175,6 +198,7 @@ impl Frame {
 
     /// Makes room for `n` bytes in front and returns them for writing (as `skb_push`). Their content
     /// is whatever stood there. Moves bytes only when the headroom is used up.
+    #[inline]
     pub fn push(&mut self, n: usize) -> &mut [u8] {
         if self.start < n {
             let room = n.max(MAX_HEADROOM);
@@ -190,12 +214,14 @@ impl Frame {
 
     /// Drops `n` bytes from the front (as `skb_pull`). Panics when the head is shorter: headers stand
     /// in the head.
+    #[inline]
     pub fn pull(&mut self, n: usize) {
         assert!(n <= self.buf.len() - self.start, "pull {n} of {}", self.buf.len() - self.start);
         self.start += n;
     }
 
     /// Cuts the frame down to its first `n` bytes; no effect when it is not longer.
+    #[inline]
     pub fn truncate(&mut self, n: usize) {
         let head = self.buf.len() - self.start;
         if n <= head {

@@ -144,7 +144,16 @@ impl World {
     }
 
     /// Carries out what a host's stack has to say, until it is silent.
+    #[inline]
     pub(crate) fn service(&mut self, node: NodeId, arrived: Option<(IfIndex, FrameId)>) {
+        let Body::Host(host) = &self.nodes[node.0 as usize].body else { return };
+        if !host.stack.is_silent() {
+            self.carry_out(node, arrived);
+        }
+        self.arm_timer(node);
+    }
+
+    fn carry_out(&mut self, node: NodeId, arrived: Option<(IfIndex, FrameId)>) {
         loop {
             self.flush(node, arrived);
             let Body::Host(host) = &mut self.nodes[node.0 as usize].body else { return };
@@ -153,7 +162,6 @@ impl World {
                 self.retry(program);
             }
         }
-        self.arm_timer(node);
     }
 
     /// Records and packets, in the order in which a packet capture on the host sees them.

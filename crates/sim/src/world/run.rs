@@ -173,6 +173,13 @@ impl World {
     /// Tells the ends of links whose state changed.
     #[inline]
     fn tell_carrier(&mut self) {
+        if !self.wires.carrier_changes.is_empty() {
+            self.tell_carrier_changes();
+        }
+    }
+
+    #[cold]
+    fn tell_carrier_changes(&mut self) {
         while let Some(link) = self.wires.carrier_changes.pop() {
             let up = self.wires.cables[link as usize].state != LinkState::Down;
             for direction in [link * 2, link * 2 + 1] {

@@ -93,6 +93,7 @@ impl Wires {
     }
 
     /// A packet enters the queue of a direction; it arrives `extra` later than it would.
+    #[inline]
     fn enter(&mut self, direction: u32, id: FrameId, frame: Frame, extra: Duration) {
         let cable = &self.cables[direction as usize / 2];
         if cable.state != LinkState::Up {
@@ -126,6 +127,7 @@ impl Wires {
     }
 
     /// netem's part, duplicates first.
+    #[inline(never)]
     fn impair(&mut self, direction: u32, id: FrameId, frame: Frame, extra: Duration) {
         let d = &mut self.directions[direction as usize];
         let from = d.from.node;
@@ -164,6 +166,7 @@ impl Wires {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn lose(&mut self, direction: u32, id: FrameId, cause: LossCause) {
         let d = &mut self.directions[direction as usize];
         d.stats.lost += 1;
@@ -172,6 +175,7 @@ impl Wires {
     }
 
     /// Shows a packet to every fault; the first that acts on it decides about it.
+    #[inline(never)]
     fn meet_faults(&mut self, direction: u32, id: FrameId, frame: Frame, medium: Medium) {
         let fault = self.first_fault(direction, &frame, medium);
         match fault {

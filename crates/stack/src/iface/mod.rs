@@ -262,13 +262,15 @@ pub struct Interface {
 
 impl Interface {
     /// `netif_running` and `netif_carrier_ok`.
+    #[inline]
     pub fn is_running(&self) -> bool {
         self.up && self.carrier
     }
 
     /// `IFF_LOOPBACK`.
+    #[inline]
     pub fn is_loopback(&self) -> bool {
-        self.kind == LinkKind::Loopback
+        matches!(self.kind, LinkKind::Loopback)
     }
 
     /// `IFF_POINTOPOINT`: bare-IP interfaces and layer-3 tunnels.
@@ -318,6 +320,7 @@ pub struct Interfaces {
 
 impl Interfaces {
     /// The interface of this number.
+    #[inline]
     pub fn get(&self, ifindex: IfIndex) -> Option<&Interface> {
         self.slots.get((ifindex as usize).wrapping_sub(1))?.as_deref()
     }

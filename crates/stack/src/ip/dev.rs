@@ -40,7 +40,7 @@ impl Stack {
         if !iface.is_running() {
             return self.drop(now, ifindex, DropReason::DevReady, &frame);
         }
-        let own = iface.mac;
+        let (own, mtu) = (iface.mac, iface.mtu);
         if iface.medium == Medium::Ip || iface.is_loopback() {
             let ethertype = match frame.head().first().map(|b| b >> 4) {
                 Some(4) => EtherType::IPV4,
@@ -69,6 +69,12 @@ impl Stack {
         }
         if ethertype == EtherType::ARP {
             return self.arp_receive(now, ifindex, wire::ethernet::HEADER_LEN, frame);
+        }
+        if ethertype == EtherType::IPV4 && pkt_type == PktType::Host {
+            match self.receive_by_port(now, ifindex, mtu, frame) {
+                None => return,
+                Some(unusual) => frame = unusual,
+            }
         }
         frame.pull(wire::ethernet::HEADER_LEN);
         self.deliver_ethertype(now, ifindex, pkt_type, ethertype, frame);
@@ -138,7 +144,7 @@ impl Stack {
     pub(crate) fn dev_xmit(&mut self, now: Instant, ifindex: IfIndex, frame: Frame) {
         let Some(iface) = self.ifaces.get(ifindex) else { return };
         // The common case: a NIC that is up takes a frame that fits.
-        if iface.kind == LinkKind::Nic && iface.is_running() {
+        if matches!(iface.kind, LinkKind::Nic) && iface.is_running() {
             let ethernet = iface.medium == Medium::Ethernet;
             let limit =
                 iface.mtu as usize + if ethernet { wire::ethernet::HEADER_LEN + VLAN_HLEN } else { 0 };
@@ -185,7 +191,14 @@ impl Stack {
     }
 
     /// Receives what the host sent to itself (`process_backlog`).
+    #[inline]
     pub(crate) fn run_loopback(&mut self, now: Instant) {
+        if !self.out.backlog.is_empty() {
+            self.process_backlog(now);
+        }
+    }
+
+    fn process_backlog(&mut self, now: Instant) {
         for _ in 0..BACKLOG_BUDGET {
             match self.out.backlog.pop_front() {
                 None => return,

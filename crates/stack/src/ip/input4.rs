@@ -19,7 +19,7 @@ use crate::route::{Dst, Flow, RouteKind};
 use crate::{DropReason, Errno, Stack, TimerKey};
 
 /// Counters by the ECN field: Not-ECT, ECT(1), ECT(0), CE (RFC 3168 §5).
-const ECN_COUNTERS: [Counter; 4] =
+pub(crate) const ECN_COUNTERS: [Counter; 4] =
     [Counter::IpExtInNoECTPkts, Counter::IpExtInECT1Pkts, Counter::IpExtInECT0Pkts, Counter::IpExtInCEPkts];
 
 impl Stack {
@@ -54,6 +54,14 @@ impl Stack {
         }
         frame.truncate(total); // Ethernet pads short packets
         self.ip4_rcv_finish(now, ifindex, pkt_type, hlen, frame);
+    }
+
+    /// Whether the route of such packets is remembered and leads to ourselves.
+    #[inline]
+    pub(crate) fn is_known_arrival(&self, src: Ipv4Addr, dst: Ipv4Addr, iif: IfIndex) -> bool {
+        self.ip.rx_routes.get(super::RxRoute::slot(src, dst)).is_some_and(|known| {
+            (known.src, known.dst, known.iif, known.generation) == (src, dst, iif, self.route_generation())
+        })
     }
 
     /// The way for an arriving packet; the last few of packets for this host are remembered, as Linux keeps the

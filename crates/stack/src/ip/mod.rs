@@ -23,6 +23,8 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+pub(crate) use input4::ECN_COUNTERS;
+
 use wire::Instant;
 use wire::ip::Protocol;
 
@@ -43,7 +45,7 @@ pub(crate) enum TimerEvent {
 /// IP's own state: reassembly, identification counters, group membership.
 #[derive(Clone, Debug)]
 pub(crate) struct IpState {
-    idents: ident::Idents,
+    pub(crate) idents: ident::Idents,
     reasm4: reasm::Reassembly,
     reasm6: reasm::Reassembly,
     pub(crate) mcast: mcast::Memberships,

@@ -39,6 +39,7 @@ impl Stack {
     /// before it and hands it to [`Stack::dev_xmit`], or queues it while the address is being resolved.
     /// Works for bare-IP and loopback interfaces too, which need no header; broadcast and multicast map
     /// without resolution.
+    #[inline]
     pub(crate) fn neigh_output(&mut self, now: Instant, ifindex: IfIndex, next_hop: IpAddr, packet: Frame) {
         let Some(iface) = self.ifaces.get(ifindex) else { return };
         if iface.medium == Medium::Ip {
@@ -64,6 +65,7 @@ impl Stack {
         }
     }
 
+    #[inline]
     fn link_output(
         &mut self,
         now: Instant,
@@ -74,8 +76,7 @@ impl Stack {
         mut packet: Frame,
     ) {
         let ethertype = if next_hop.is_ipv6() { EtherType::IPV6 } else { EtherType::IPV4 };
-        let header = ethernet::Header { dst, src, vlan: None, ethertype };
-        header.emit(packet.push(ethernet::HEADER_LEN));
+        ethernet::Header { dst, src, vlan: None, ethertype }.emit(packet.push(ethernet::HEADER_LEN));
         self.dev_xmit(now, ifindex, packet);
     }
 

@@ -65,6 +65,7 @@ impl NeighTables {
         Some(slot)
     }
 
+    #[inline]
     pub(super) fn slot(&self, slot: u32) -> &Neighbour {
         self.slots[slot as usize].as_deref().expect("the index names live entries only")
     }

@@ -183,6 +183,11 @@ pub struct Fib {
 }
 
 impl Fib {
+    /// Whether ICMP taught us anything that still stands here.
+    pub(crate) fn has_exceptions(&self) -> bool {
+        !self.exceptions.0.is_empty()
+    }
+
     /// Every cached [`Dst`] might be wrong now (`rt_cache_flush`).
     pub(crate) fn bump(&mut self) {
         self.generation = self.generation.wrapping_add(1);
@@ -235,6 +240,7 @@ impl Stack {
     }
 
     /// Changes whenever a cached [`Dst`] might be wrong (`rt_genid`).
+    #[inline]
     pub(crate) fn route_generation(&self) -> u32 {
         self.fib.generation
     }

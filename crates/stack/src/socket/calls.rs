@@ -201,6 +201,7 @@ impl Stack {
             peer: None,
             peer_scope: 0,
             dst: None,
+            flow: None,
             ip_id: 0,
             txhash,
             shutdown_rd: false,

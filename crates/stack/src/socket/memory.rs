@@ -17,6 +17,7 @@ const LINK_ROOM: u32 = 16 + 15;
 const LARGEST_HEAD: u32 = 16_384;
 
 /// `skb->truesize` of a packet of `len` bytes from the network header on.
+#[inline]
 pub(crate) fn truesize(len: usize) -> u32 {
     let len = u32::try_from(len).unwrap_or(u32::MAX / 2);
     let head = len + LINK_ROOM + SHARED_INFO;

@@ -47,6 +47,7 @@ impl Stack {
     ) -> Result<(), Errno> {
         let kind = self.sockets.dgrams[sock].kind;
         let domain = self.sockets.dgrams[sock].domain;
+        self.sockets.dgrams[sock].flow = None;
         let result = match opt.level {
             SOL_SOCKET => self.set_sol_socket(sock, opt, value),
             IPPROTO_IP => self.set_ip(now, sock, opt, value),

@@ -29,10 +29,12 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: u32) -> Option<&T> {
         self.entries.get(id as usize)?.as_ref()
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         self.entries.get_mut(id as usize)?.as_mut()
     }
@@ -45,12 +47,14 @@ impl<T> Slab<T> {
 /// An entry that must be there.
 impl<T> core::ops::Index<u32> for Slab<T> {
     type Output = T;
+    #[inline]
     fn index(&self, id: u32) -> &T {
         self.get(id).expect("the id's owner keeps the entry alive")
     }
 }
 
 impl<T> core::ops::IndexMut<u32> for Slab<T> {
+    #[inline]
     fn index_mut(&mut self, id: u32) -> &mut T {
         self.get_mut(id).expect("the id's owner keeps the entry alive")
     }

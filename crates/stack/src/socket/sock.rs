@@ -215,6 +215,8 @@ pub(crate) struct Dgram {
     pub(crate) peer_scope: u32,
     /// The way to the peer, and the routing generation it was found in.
     pub(crate) dst: Option<(u32, Dst)>,
+    /// How the last datagram went; forgotten when a name or an option changes.
+    pub(crate) flow: Option<Box<crate::udp::flow::Flow>>,
     /// `inet_id` of a connected socket.
     pub(crate) ip_id: u16,
     /// Flow label of this socket's packets (`sk_txhash`).

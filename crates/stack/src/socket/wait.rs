@@ -138,11 +138,15 @@ impl Stack {
     }
 
     /// News about a file (`__wake_up_sync_key`): all sleepers that care wake, of the exclusive ones one.
+    #[inline]
     pub(crate) fn wake_file(&mut self, file: FileId, events: PollEvents) {
         let Some(entry) = self.sockets.files.get(file) else { return };
-        if entry.waits.sleepers.is_empty() && entry.waits.watches.is_empty() {
-            return;
+        if !entry.waits.sleepers.is_empty() || !entry.waits.watches.is_empty() {
+            self.wake_waiting(file, events);
         }
+    }
+
+    fn wake_waiting(&mut self, file: FileId, events: PollEvents) {
         let mut one_woken = false;
         for at in 0..self.sockets.files[file].waits.sleepers.len() {
             let sleeper = &self.sockets.files[file].waits.sleepers[at];

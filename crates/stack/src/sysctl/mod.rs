@@ -312,6 +312,7 @@ impl Stack {
     /// `sysctl -w NAME=VALUE`, with what else the kernel changes along with it.
     pub fn sysctl_write(&mut self, now: Instant, name: &str, value: &str) -> Result<(), SysctlError> {
         let parsed = self.sysctl_name(name)?;
+        self.fib.bump(); // what sockets remember of their ways holds defaults, too
         let refused = |Refused(expects): Refused| SysctlError::Invalid {
             name: name.to_string(),
             value: value.to_string(),

@@ -113,7 +113,7 @@ impl Stack {
 
     /// Whether any VXLAN interface is up. Taking one up moves the routing generation on.
     #[inline]
-    fn has_vxlan(&mut self) -> bool {
+    pub(crate) fn has_vxlan(&mut self) -> bool {
         let generation = self.route_generation();
         match self.tunnels.has_vxlan {
             Some((known, answer)) if known == generation => answer,

@@ -34,6 +34,7 @@ fn conflicts(a: &Dgram, b: &Dgram) -> bool {
 
 impl Stack {
     pub(crate) fn dgram_bind(&mut self, now: Instant, sock: u32, addr: SockAddr) -> Result<(), Errno> {
+        self.sockets.dgrams[sock].flow = None;
         let entry = &self.sockets.dgrams[sock];
         let (addr, scope) = bind_address(entry, addr)?;
         let ip = unmapped(addr.ip());
@@ -160,6 +161,7 @@ impl Stack {
     }
 
     pub(crate) fn dgram_connect(&mut self, now: Instant, sock: u32, addr: SockAddr) -> Result<(), Errno> {
+        self.sockets.dgrams[sock].flow = None;
         let SockAddr::Ip(addr) = addr else {
             self.disconnect(now, sock);
             return Ok(());

@@ -17,6 +17,7 @@ impl Stack {
     ///
     /// The socket comes from [`Stack::sock_of`] and must not have been closed since: then the answer is `EBADF`
     /// (or another socket's that has its number now).
+    #[inline]
     pub fn udp_send_to<'a>(
         &mut self,
         now: Instant,
@@ -34,6 +35,7 @@ impl Stack {
 
     /// Takes the next datagram: its payload as it arrived, and the sender (of an IPv6 socket possibly IPv4-mapped).
     /// `EAGAIN` when there is none.
+    #[inline]
     pub fn udp_recv_from(&mut self, sock: SockId) -> Result<(Frame, SocketAddr), Errno> {
         let entry = self.sockets.dgrams.get_mut(sock.0).ok_or(Errno::EBADF)?;
         if let Some(errno) = entry.take_error() {

@@ -10,10 +10,12 @@
 //! | `error` | what an ICMP error means to a socket |
 //! | `ping`, `raw` | the same for those |
 //! | `fast` | sending and receiving without a `Call` |
+//! | `flow` | the short way of datagrams like the one before |
 
 pub(crate) mod bind;
 mod error;
 pub(crate) mod fast;
+pub(crate) mod flow;
 mod ping;
 pub(crate) mod ports;
 mod raw;

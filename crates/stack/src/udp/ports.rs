@@ -39,6 +39,16 @@ impl PortTable {
         bucket.iter().filter(move |(p, _)| *p == port).map(|(_, sock)| *sock)
     }
 
+    /// The socket on this port when there is no other in its bucket.
+    #[inline]
+    pub(crate) fn only_on_port(&self, port: u16) -> Option<u32> {
+        let buckets = self.buckets.as_slice();
+        match buckets.get(usize::from(port) & buckets.len().wrapping_sub(1))?[..] {
+            [(p, sock)] if p == port => Some(sock),
+            _ => None,
+        }
+    }
+
     fn bucket(&self, port: u16) -> usize {
         usize::from(port) & (self.buckets.len() - 1)
     }

@@ -51,6 +51,7 @@ impl Stack {
 impl Dgram {
     /// Takes the next datagram and gives its memory back: UDP does so late, in portions of a quarter of the buffer
     /// or when its reader queue is empty (`udp_rmem_release`).
+    #[inline]
     pub(crate) fn dequeue(&mut self) -> Option<Received> {
         if self.reader_queue == 0 {
             self.reader_queue = u32::try_from(self.rx.len()).unwrap_or(u32::MAX);

@@ -174,6 +174,7 @@ impl Stack {
     }
 
     /// Puts what arrived into the receive queue and wakes who waits (`sock_def_readable`).
+    #[inline]
     pub(super) fn dgram_queue(
         &mut self,
         now: Instant,
@@ -193,7 +194,8 @@ impl Stack {
 }
 
 /// `compute_score`; `None` when the socket does not take it.
-fn score(sock: &Dgram, ends: &Ends) -> Option<u32> {
+#[inline]
+pub(super) fn score(sock: &Dgram, ends: &Ends) -> Option<u32> {
     let mut score = match (sock.domain, ends.dst) {
         (Domain::Inet, IpAddr::V4(_)) | (Domain::Inet6, IpAddr::V6(_)) => 2,
         (Domain::Inet6, IpAddr::V4(_)) if !sock.opts.v6only => 1,

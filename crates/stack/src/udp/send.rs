@@ -18,7 +18,7 @@ use crate::socket::{DgramKind, QueuedError, truesize};
 use crate::{Errno, Stack};
 
 /// Payloads up to this are copied behind the headers; longer ones are shared.
-const INLINE: usize = 256;
+pub(super) const INLINE: usize = 256;
 
 /// `UDP_MAX_SEGMENTS`
 const MAX_SEGMENTS: usize = 128;
@@ -45,7 +45,8 @@ impl From<Bytes> for Payload<'_> {
 }
 
 impl Payload<'_> {
-    fn as_slice(&self) -> &[u8] {
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[u8] {
         match self {
             Payload::Slice(bytes) => bytes,
             Payload::Shared(bytes) => bytes,
@@ -185,6 +186,14 @@ impl Stack {
         flags: MsgFlags,
     ) -> Result<usize, Errno> {
         let len = payload.as_slice().len();
+        let to_ip = match to {
+            Some(SockAddr::Ip(addr)) => Some(addr),
+            Some(SockAddr::Unspec) | None => None,
+        };
+        let plain = control.is_empty() && flags == MsgFlags(0) && to != Some(SockAddr::Unspec);
+        if plain && self.send_by_flow(now, sock, to_ip, &payload) {
+            return Ok(len);
+        }
         let kind = self.sockets.dgrams[sock].kind;
         if kind != DgramKind::Raw {
             self.autobind(now, sock)?;
@@ -224,6 +233,9 @@ impl Stack {
                 if corked {
                     self.sockets.dgrams[sock].cork = Some(Box::new(Cork { way, data: Vec::new() }));
                     return self.cork_more(now, sock, payload.as_slice(), flags);
+                }
+                if plain {
+                    self.remember_flow(sock, to_ip, &way);
                 }
                 self.udp_send(now, sock, &way, &payload)?;
             }
