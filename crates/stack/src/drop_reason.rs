@@ -87,6 +87,24 @@ drop_reasons! {
     TunnelUnknown "TUNNEL_UNKNOWN" "no tunnel for this outer header or key";
     TunnelRecursion "TUNNEL_RECURSION" "tunnels nested too deeply";
     TcpInvalidSequence "TCP_INVALID_SEQUENCE" "outside the receive window";
+    TcpOldSequence "TCP_OLD_SEQUENCE" "an old sequence number: a duplicate";
+    TcpOldAck "TCP_OLD_ACK" "acknowledges nothing new";
+    TcpTooOldAck "TCP_TOO_OLD_ACK" "acknowledges what was acknowledged long ago";
+    TcpAckUnsentData "TCP_ACK_UNSENT_DATA" "acknowledges what was never sent";
+    TcpReset "TCP_RESET" "a RST";
+    TcpInvalidSyn "TCP_INVALID_SYN" "a SYN within a connection";
+    TcpClose "TCP_CLOSE" "the socket is closed";
+    TcpOldData "TCP_OLD_DATA" "data that was received before";
+    TcpOverwindow "TCP_OVERWINDOW" "data beyond the window";
+    TcpZeroWindow "TCP_ZEROWINDOW" "data into a closed window";
+    TcpOfomerge "TCP_OFOMERGE" "data that the out-of-order queue holds already";
+    TcpRfc7323Paws "TCP_RFC7323_PAWS" "a timestamp from the past";
+    TcpRfc7323Tsecr "TCP_RFC7323_TSECR" "echoes a timestamp that was never sent";
+    TcpInvalidAckSequence "TCP_INVALID_ACK_SEQUENCE" "the ACK number is not within what was sent";
+    TcpAbortOnData "TCP_ABORT_ON_DATA" "data for a socket that nobody reads any more";
+    TcpListenOverflow "TCP_LISTEN_OVERFLOW" "the accept queue is full";
+    TcpFastopen "TCP_FASTOPEN" "data of a fast-open SYN";
+    TcpTimewait "TIMEWAIT" "for a connection in TIME_WAIT";
     TcpFlags "TCP_FLAGS" "a combination of flags that this state does not take";
 }
 

@@ -27,6 +27,7 @@ pub mod rng;
 pub mod route;
 pub mod socket;
 pub mod sysctl;
+mod tcp;
 #[cfg(test)]
 mod testnet;
 pub mod timer;
@@ -101,6 +102,12 @@ pub(crate) enum TimerKey {
     Ip(ip::TimerEvent),
     /// A process sleeps until then (`SO_RCVTIMEO`, `poll`).
     Socket(socket::TimerEvent),
+    /// A connection's timer (tcp_timer.c).
+    Tcp(tcp::TcpId, tcp::timer::TimerKind),
+    /// A half-open connection's SYN-ACK (`reqsk_timer_handler`).
+    TcpRequest(u32),
+    /// A TIME_WAIT or FIN_WAIT2 entry goes (`tw_timer_handler`).
+    TcpTimeWait(u32),
 }
 
 /// One host: interfaces, neighbours, routes, IP, sockets. See the crate's documentation for how to
@@ -119,6 +126,7 @@ pub struct Stack {
     pub(crate) icmp: icmp::IcmpState,
     pub(crate) tunnels: tunnel::Tunnels,
     pub(crate) sockets: socket::Sockets,
+    pub(crate) tcp: tcp::sock::Tcp,
 }
 
 impl Stack {
@@ -137,6 +145,7 @@ impl Stack {
             icmp: icmp::IcmpState::new(&rng),
             tunnels: tunnel::Tunnels::default(),
             sockets: socket::Sockets::new(&rng),
+            tcp: tcp::sock::Tcp::new(&rng),
             rng,
             config,
         };
@@ -172,6 +181,9 @@ impl Stack {
                 TimerKey::Iface(event) => self.iface_timeout(now, event),
                 TimerKey::Ip(event) => self.ip_timeout(now, event),
                 TimerKey::Socket(event) => self.socket_timeout(now, event),
+                TimerKey::Tcp(id, kind) => self.tcp_timeout(now, id, kind),
+                TimerKey::TcpRequest(id) => self.tcp_request_timeout(now, id),
+                TimerKey::TcpTimeWait(id) => self.tcp_time_wait_timeout(now, id),
             }
             self.run_loopback(now);
         }

@@ -23,6 +23,8 @@ counters! {
     IcmpInAddrMaskReps IcmpOutMsgs IcmpOutErrors IcmpOutRateLimitGlobal IcmpOutRateLimitHost IcmpOutDestUnreachs
     IcmpOutTimeExcds IcmpOutParmProbs IcmpOutSrcQuenchs IcmpOutRedirects IcmpOutEchos IcmpOutEchoReps
     IcmpOutTimestamps IcmpOutTimestampReps IcmpOutAddrMasks IcmpOutAddrMaskReps
+    TcpActiveOpens TcpPassiveOpens TcpAttemptFails TcpEstabResets TcpCurrEstab TcpInSegs TcpOutSegs TcpRetransSegs
+    TcpInErrs TcpOutRsts TcpInCsumErrors
     UdpInDatagrams UdpNoPorts UdpInErrors UdpOutDatagrams UdpRcvbufErrors UdpSndbufErrors UdpInCsumErrors
     UdpIgnoredMulti UdpMemErrors
     Ip6InReceives Ip6InHdrErrors Ip6InTooBigErrors Ip6InNoRoutes Ip6InAddrErrors Ip6InUnknownProtos
@@ -40,10 +42,36 @@ counters! {
     Icmp6OutNeighborAdvertisements Icmp6OutRedirects Icmp6OutMLDv2Reports
     Udp6InDatagrams Udp6NoPorts Udp6InErrors Udp6OutDatagrams Udp6RcvbufErrors Udp6SndbufErrors Udp6InCsumErrors
     Udp6IgnoredMulti Udp6MemErrors
+    TcpExtSyncookiesSent TcpExtSyncookiesRecv TcpExtSyncookiesFailed TcpExtEmbryonicRsts TcpExtPruneCalled
+    TcpExtRcvPruned TcpExtOfoPruned TcpExtOutOfWindowIcmps TcpExtLockDroppedIcmps TcpExtArpFilter TcpExtTW
+    TcpExtTWRecycled TcpExtTWKilled TcpExtPAWSActive TcpExtPAWSEstab TcpExtBeyondWindow TcpExtTSEcrRejected
+    TcpExtPAWSOldAck TcpExtPAWSTimewait TcpExtDelayedACKs TcpExtDelayedACKLocked TcpExtDelayedACKLost
+    TcpExtListenOverflows TcpExtListenDrops TcpExtTCPHPHits TcpExtTCPPureAcks TcpExtTCPHPAcks
+    TcpExtTCPRenoRecovery TcpExtTCPSackRecovery TcpExtTCPSACKReneging TcpExtTCPSACKReorder
+    TcpExtTCPRenoReorder TcpExtTCPTSReorder TcpExtTCPFullUndo TcpExtTCPPartialUndo TcpExtTCPDSACKUndo
+    TcpExtTCPLossUndo TcpExtTCPLostRetransmit TcpExtTCPRenoFailures TcpExtTCPSackFailures
+    TcpExtTCPLossFailures TcpExtTCPFastRetrans TcpExtTCPSlowStartRetrans TcpExtTCPTimeouts
+    TcpExtTCPLossProbes TcpExtTCPLossProbeRecovery TcpExtTCPRenoRecoveryFail TcpExtTCPSackRecoveryFail
+    TcpExtTCPRcvCollapsed TcpExtTCPDSACKOldSent TcpExtTCPDSACKOfoSent TcpExtTCPDSACKRecv
+    TcpExtTCPDSACKOfoRecv TcpExtTCPAbortOnData TcpExtTCPAbortOnClose TcpExtTCPAbortOnMemory
+    TcpExtTCPAbortOnTimeout TcpExtTCPAbortOnLinger TcpExtTCPAbortFailed TcpExtTCPSACKDiscard
+    TcpExtTCPDSACKIgnoredOld TcpExtTCPDSACKIgnoredNoUndo TcpExtTCPSpuriousRTOs TcpExtTCPDeferAcceptDrop
+    TcpExtIPReversePathFilter TcpExtTCPTimeWaitOverflow TcpExtTCPReqQFullDoCookies TcpExtTCPReqQFullDrop
+    TcpExtTCPRetransFail TcpExtTCPRcvCoalesce TcpExtTCPOFOQueue TcpExtTCPOFODrop TcpExtTCPOFOMerge
+    TcpExtTCPChallengeACK TcpExtTCPSYNChallenge TcpExtTCPFastOpenActive TcpExtTCPFastOpenActiveFail
+    TcpExtTCPFastOpenPassive TcpExtTCPFastOpenPassiveFail TcpExtTCPFastOpenListenOverflow
+    TcpExtTCPFastOpenCookieReqd TcpExtTCPFastOpenBlackhole TcpExtTCPAutoCorking TcpExtTCPFromZeroWindowAdv
+    TcpExtTCPToZeroWindowAdv TcpExtTCPWantZeroWindowAdv TcpExtTCPSynRetrans TcpExtTCPOrigDataSent
+    TcpExtTCPHystartTrainDetect TcpExtTCPHystartTrainCwnd TcpExtTCPHystartDelayDetect
+    TcpExtTCPHystartDelayCwnd TcpExtTCPACKSkippedSynRecv TcpExtTCPACKSkippedPAWS TcpExtTCPACKSkippedSeq
+    TcpExtTCPACKSkippedFinWait2 TcpExtTCPACKSkippedTimeWait TcpExtTCPACKSkippedChallenge TcpExtTCPWinProbe
+    TcpExtTCPKeepAlive TcpExtTCPMTUPFail TcpExtTCPMTUPSuccess TcpExtTCPDelivered TcpExtTCPDeliveredCE
+    TcpExtTCPAckCompressed TcpExtTCPZeroWindowDrop TcpExtTCPRcvQDrop TcpExtTCPWqueueTooBig
+    TcpExtTcpTimeoutRehash TcpExtTcpDuplicateDataRehash TcpExtTCPDSACKRecvSegs TcpExtTCPDSACKIgnoredDubious
+    TcpExtTCPMigrateReqSuccess TcpExtTCPMigrateReqFailure
     IpExtInNoRoutes IpExtInTruncatedPkts IpExtInMcastPkts IpExtOutMcastPkts IpExtInBcastPkts IpExtOutBcastPkts
     IpExtInOctets IpExtOutOctets IpExtInMcastOctets IpExtOutMcastOctets IpExtInBcastOctets IpExtOutBcastOctets
     IpExtInCsumErrors IpExtInNoECTPkts IpExtInECT1Pkts IpExtInECT0Pkts IpExtInCEPkts IpExtReasmOverlaps
-    TcpExtIPReversePathFilter TcpExtLockDroppedIcmps TcpExtArpFilter
 }
 
 /// A host's counters; all start at 0.
@@ -67,6 +95,11 @@ impl Mib {
     #[inline]
     pub(crate) fn add(&mut self, counter: Counter, n: u64) {
         self.0[counter as usize] += n; // as above
+    }
+
+    /// Takes one off a gauge (`TcpCurrEstab`).
+    pub(crate) fn sub(&mut self, counter: Counter) {
+        self.0[counter as usize] -= 1; // as above; what goes down went up before
     }
 
     /// The value of one counter.

@@ -197,6 +197,7 @@ impl Stack {
     fn icmp_report(&mut self, now: Instant, report: &IcmpReport, protocol: Protocol, upper: &[u8]) {
         self.raw_err(now, report, protocol, upper);
         match protocol {
+            Protocol::TCP => self.tcp_err(now, report, upper),
             Protocol::UDP if self.vxlan_err(upper) => {}
             Protocol::UDP => self.udp_err(now, report, upper),
             Protocol::IPIP | Protocol::IPV6 | Protocol::GRE => {

@@ -246,6 +246,10 @@ impl Stack {
     fn ip4_protocol_deliver(&mut self, now: Instant, meta: &RxMeta, frame: Frame) {
         let raw = self.raw_rcv(now, meta, &frame);
         match meta.protocol {
+            Protocol::TCP => {
+                self.mib.inc(Counter::IpInDelivers);
+                self.tcp_rcv(now, meta, frame);
+            }
             Protocol::UDP => {
                 self.mib.inc(Counter::IpInDelivers);
                 if !self.vxlan_rcv(now, meta, &frame) {

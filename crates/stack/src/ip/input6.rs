@@ -155,6 +155,10 @@ impl Stack {
     fn ip6_protocol_deliver(&mut self, now: Instant, meta: &RxMeta, frame: Frame) {
         let raw = self.raw_rcv(now, meta, &frame);
         match meta.protocol {
+            Protocol::TCP => {
+                self.mib.inc(Counter::Ip6InDelivers);
+                self.tcp_rcv(now, meta, frame);
+            }
             Protocol::UDP => {
                 self.mib.inc(Counter::Ip6InDelivers);
                 if !self.vxlan_rcv(now, meta, &frame) {

@@ -10,7 +10,6 @@ use super::file::{FileId, FileKind};
 use super::sock::{Dgram, DgramKind, SockOptions};
 use super::wait::{CallKey, Timeout, Wait};
 use crate::call::{Call, CallResult, Data, Domain, Fd, MsgFlags, Outcome, PollEvents, Ret, SockType};
-use crate::record::What;
 use crate::udp::read::RecvArgs;
 use crate::udp::send::Payload;
 use crate::{Errno, Stack};
@@ -19,7 +18,7 @@ use crate::{Errno, Stack};
 const GROUP: i64 = 0;
 
 /// What a try of a call came to.
-enum Step {
+pub(super) enum Step {
     Done(CallResult),
     Wait(Wait),
 }
@@ -30,7 +29,7 @@ impl From<Result<Ret, Errno>> for Step {
     }
 }
 
-fn zero(result: Result<(), Errno>) -> Step {
+pub(super) fn zero(result: Result<(), Errno>) -> Step {
     Step::Done(result.map(|()| Ret::Int(0)))
 }
 
@@ -43,6 +42,9 @@ impl Stack {
         }
         let key = CallKey::of(call);
         let slept = self.resume(pid, key);
+        if slept.is_none() {
+            self.sockets.progress(pid);
+        }
         let is_over = slept.is_some_and(|deadline| deadline.is_some_and(|at| now >= at));
         let outcome = match self.try_call(now, pid, call) {
             Step::Done(result) => Outcome::Done(result),
@@ -54,6 +56,11 @@ impl Stack {
     }
 
     fn try_call(&mut self, now: Instant, pid: Pid, call: &Call) -> Step {
+        if let Some(fd) = super::stream::socket_fd(call)
+            && let Some(id) = self.tcp_of(pid, fd)
+        {
+            return self.try_tcp_call(now, pid, fd, id, call);
+        }
         let one = core::slice::from_ref;
         match call {
             Call::Socket { domain, ty, protocol, nonblock } => {
@@ -96,7 +103,10 @@ impl Stack {
             Call::Shutdown { fd, how } => {
                 zero(self.dgram_of(pid, *fd).and_then(|s| self.dgram_shutdown(now, s, *how)))
             }
-            Call::Close { fd } => zero(self.sys_close(now, pid, *fd)),
+            Call::Close { fd } => match self.lingering_close(now, pid, *fd) {
+                Some(wait) => Step::Wait(wait),
+                None => zero(self.sys_close(now, pid, *fd)),
+            },
             Call::Dup { fd } => Step::Done(self.sockets.dup(pid, *fd).map(|fd| Ret::Fd(fd, None))),
             Call::SetSockOpt { fd, opt, value } => {
                 zero(self.dgram_of(pid, *fd).and_then(|s| self.dgram_setsockopt(now, s, *opt, value)))
@@ -174,8 +184,10 @@ impl Stack {
             }
             (SockType::Raw, Protocol(1..), _) => (DgramKind::Raw, Protocol(protocol)),
             (SockType::Stream, Protocol(0) | Protocol::TCP, _) => {
-                self.out.record(now, || What::Note { text: "TCP is not modelled yet".into() });
-                return Err(Errno::EPROTONOSUPPORT);
+                let id = self.tcp_create(domain);
+                let file = self.sockets.new_file(FileKind::Tcp(id), nonblock);
+                self.tcp.socks[id].file = file;
+                return self.install_new(now, pid, file);
             }
             _ => return Err(Errno::EPROTONOSUPPORT),
         };
@@ -221,6 +233,10 @@ impl Stack {
         }
         let file = self.sockets.new_file(FileKind::Dgram(sock), nonblock);
         self.sockets.dgrams[sock].file = file;
+        self.install_new(now, pid, file)
+    }
+
+    fn install_new(&mut self, now: Instant, pid: Pid, file: FileId) -> Result<Ret, Errno> {
         match self.sockets.install(pid, file) {
             Ok(fd) => Ok(Ret::Fd(fd, None)),
             Err(errno) => {
@@ -228,6 +244,18 @@ impl Stack {
                 Err(errno)
             }
         }
+    }
+
+    /// `close` of the last descriptor of a socket with `SO_LINGER` sleeps (`sk_stream_wait_close`).
+    fn lingering_close(&mut self, now: Instant, pid: Pid, fd: Fd) -> Option<Wait> {
+        let file = self.sockets.file_of(pid, fd).ok()?;
+        let FileKind::Tcp(id) = self.sockets.files[file].kind else { return None };
+        if self.sockets.files[file].refs > 1 {
+            return None;
+        }
+        let wait = self.tcp_linger(now, id)?;
+        let on = vec![(file, PollEvents(u32::MAX), false)];
+        Some(Wait { on, timeout: Timeout::Jiffies(wait), over: Ok(Ret::Int(0)) })
     }
 
     /// `read` and `readv`: of no bytes they do nothing at all (`sock_read_iter`).

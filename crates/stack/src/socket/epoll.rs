@@ -52,7 +52,7 @@ impl Stack {
     fn epoll_of(&self, pid: Pid, epfd: Fd) -> Result<u32, Errno> {
         match self.sockets.files[self.sockets.file_of(pid, epfd).map_err(not_epoll)?].kind {
             FileKind::Epoll(epoll) => Ok(epoll),
-            FileKind::Dgram(_) => Err(Errno::EINVAL),
+            FileKind::Dgram(_) | FileKind::Tcp(_) => Err(Errno::EINVAL),
         }
     }
 
@@ -153,7 +153,7 @@ impl Stack {
     /// Items are never epolls themselves, so this does not recurse.
     fn file_events_of_socket(&self, file: FileId) -> PollEvents {
         match self.sockets.files[file].kind {
-            FileKind::Dgram(_) => self.file_events(file),
+            FileKind::Dgram(_) | FileKind::Tcp(_) => self.file_events(file),
             FileKind::Epoll(_) => PollEvents(0),
         }
     }

@@ -16,11 +16,13 @@ const FIRST_FD: Fd = 3;
 /// An open file description, by its place in the table.
 pub(crate) type FileId = u32;
 
-/// What a descriptor refers to. TCP adds its kinds here.
+/// What a descriptor refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     /// A UDP, ping or raw socket: `Sockets::dgrams`.
     Dgram(u32),
+    /// `Tcp::socks`
+    Tcp(u32),
     /// `Sockets::epolls`
     Epoll(u32),
 }
@@ -30,7 +32,7 @@ pub(crate) enum FileKind {
 pub(super) struct File {
     pub(super) kind: FileKind,
     /// Descriptors that refer to it.
-    refs: u32,
+    pub(super) refs: u32,
     /// `O_NONBLOCK`
     pub(super) nonblock: bool,
     pub(super) waits: WaitQueue,
@@ -128,6 +130,7 @@ impl Stack {
         self.unwatch_file(file);
         match kind {
             FileKind::Dgram(sock) => self.dgram_release(now, sock),
+            FileKind::Tcp(id) => self.tcp_release(now, id),
             FileKind::Epoll(epoll) => self.epoll_release(epoll),
         }
         // Threads that sleep in a call on it keep sleeping in Linux, too; here the retry finds EBADF.
@@ -139,6 +142,7 @@ impl Stack {
     pub fn sock_of(&self, pid: Pid, fd: Fd) -> Result<SockId, Errno> {
         match self.sockets.files[self.sockets.file_of(pid, fd)?].kind {
             FileKind::Dgram(sock) => Ok(SockId(sock)),
+            FileKind::Tcp(_) => Err(Errno::EOPNOTSUPP),
             FileKind::Epoll(_) => Err(Errno::ENOTSOCK),
         }
     }

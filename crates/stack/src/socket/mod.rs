@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! Process ──▶ FdTable (shared by threads) ──▶ File (open file description) ──▶ Dgram (UDP, ping, raw)
-//!                                                │ WaitQueue                └─▶ Epoll        (TCP comes next)
+//!                                                │ WaitQueue                ├─▶ TcpSock
+//!                                                │                          └─▶ Epoll
 //!                                                ▼
 //!                                             sleeping processes, epoll watches
 //! ```
@@ -22,9 +23,11 @@ pub mod options;
 mod poll;
 mod set_ip;
 mod set_socket;
+mod set_tcp;
 pub(crate) mod slab;
 pub(crate) mod sock;
 mod ss;
+mod stream;
 #[cfg(test)]
 pub(crate) mod test_net;
 #[cfg(test)]
@@ -70,6 +73,8 @@ pub(crate) enum TimerEvent {
 struct Process {
     fd_table: u32,
     sleep: Option<Box<Sleep>>,
+    /// Of the call that it sleeps in.
+    progress: stream::Progress,
 }
 
 /// All sockets, files and processes of a host.
@@ -159,12 +164,23 @@ impl Stack {
 
 impl Sockets {
     fn add_process(&mut self, fd_table: u32) -> Pid {
-        self.processes.push(Some(Process { fd_table, sleep: None }));
+        self.processes.push(Some(Process { fd_table, sleep: None, progress: stream::Progress::default() }));
         Pid(u32::try_from(self.processes.len() - 1).expect("fewer than 2^32 processes"))
     }
 
     fn process(&self, pid: Pid) -> Option<&Process> {
         self.processes.get(pid.0 as usize)?.as_ref()
+    }
+
+    /// Takes what a call of this process has done before it slept.
+    fn progress(&mut self, pid: Pid) -> stream::Progress {
+        self.process_mut(pid).map(|p| core::mem::take(&mut p.progress)).unwrap_or_default()
+    }
+
+    fn set_progress(&mut self, pid: Pid, progress: stream::Progress) {
+        if let Some(process) = self.process_mut(pid) {
+            process.progress = progress;
+        }
     }
 
     fn process_mut(&mut self, pid: Pid) -> Option<&mut Process> {

@@ -24,6 +24,7 @@ impl Stack {
     pub(super) fn file_events(&self, file: FileId) -> PollEvents {
         match self.sockets.files[file].kind {
             FileKind::Dgram(sock) => self.dgram_events(sock),
+            FileKind::Tcp(id) => self.tcp_events(id),
             FileKind::Epoll(epoll) => self.epoll_events(epoll),
         }
     }

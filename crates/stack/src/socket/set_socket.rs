@@ -81,13 +81,30 @@ impl Stack {
     }
 
     /// An option that Linux has and this stack has not is never refused in silence.
-    fn note_unmodelled(&mut self, now: Instant, opt: SockOpt, refused: bool) {
+    pub(super) fn note_unmodelled(&mut self, now: Instant, opt: SockOpt, refused: bool) {
         if let (true, Some(name)) = (refused, opt.symbol()) {
             self.out.record(now, || What::Note { text: format!("the socket option {name} is not modelled") });
         }
     }
 
     fn set_sol_socket(&mut self, sock: u32, opt: SockOpt, value: &OptValue) -> Result<(), Errno> {
+        let mut opts = self.sockets.dgrams[sock].opts.clone();
+        self.set_common(&mut opts, opt, value)?;
+        let sock = &mut self.sockets.dgrams[sock];
+        sock.opts = opts;
+        if matches!(opt, SockOpt::SO_DONTROUTE | SockOpt::SO_BINDTODEVICE | SockOpt::SO_BINDTOIFINDEX) {
+            sock.dst = None;
+        }
+        Ok(())
+    }
+
+    /// What `SOL_SOCKET` options change in any kind of socket.
+    pub(super) fn set_common(
+        &self,
+        o: &mut SockOptions,
+        opt: SockOpt,
+        value: &OptValue,
+    ) -> Result<(), Errno> {
         let ns = &self.sysctl.ns;
         let (rmem_max, wmem_max) = (buffer_limit(ns.rmem_max), buffer_limit(ns.wmem_max));
         let ifindex = match (opt, value) {
@@ -105,16 +122,11 @@ impl Stack {
             _ => None,
         };
         let granularity = self.config.granularity;
-        let sock = &mut self.sockets.dgrams[sock];
-        let o = &mut sock.opts;
         match opt {
             SockOpt::SO_REUSEADDR => o.reuse_addr = flag(value)?,
             SockOpt::SO_REUSEPORT => o.reuse_port = flag(value)?,
             SockOpt::SO_BROADCAST => o.broadcast = flag(value)?,
-            SockOpt::SO_DONTROUTE => {
-                o.dont_route = flag(value)?;
-                sock.dst = None;
-            }
+            SockOpt::SO_DONTROUTE => o.dont_route = flag(value)?,
             SockOpt::SO_KEEPALIVE => o.keepalive = flag(value)?,
             SockOpt::SO_OOBINLINE => o.oob_inline = flag(value)?,
             SockOpt::SO_NO_CHECK => o.no_check = flag(value)?,
@@ -138,8 +150,7 @@ impl Stack {
                 _ => return Err(Errno::EINVAL),
             },
             SockOpt::SO_BINDTODEVICE | SockOpt::SO_BINDTOIFINDEX => {
-                o.bound_if = ifindex.ok_or(Errno::EINVAL)?;
-                sock.dst = None;
+                o.bound_if = ifindex.ok_or(Errno::EINVAL)?
             }
             SockOpt::SO_TYPE
             | SockOpt::SO_ERROR
@@ -158,6 +169,33 @@ impl Stack {
     fn get_sol_socket(&mut self, sock: u32, opt: SockOpt) -> Result<OptValue, Errno> {
         let sock = &mut self.sockets.dgrams[sock];
         let o: &SockOptions = &sock.opts;
+        Ok(match opt {
+            SockOpt::SO_TYPE => OptValue::Int(match sock.kind {
+                DgramKind::Udp | DgramKind::Ping => sock_type(SockType::Dgram),
+                DgramKind::Raw => sock_type(SockType::Raw),
+            }),
+            SockOpt::SO_DOMAIN => OptValue::Int(match sock.domain {
+                Domain::Inet => 2,
+                Domain::Inet6 => 10,
+            }),
+            SockOpt::SO_PROTOCOL => OptValue::Int(sock.protocol.0.into()),
+            SockOpt::SO_ACCEPTCONN => OptValue::Int(0),
+            SockOpt::SO_ERROR => OptValue::Int(sock.take_error().map_or(0, |e| e.0.into())),
+            SockOpt::SO_COOKIE => OptValue::Int(sock.serial.into()),
+            SockOpt::SO_MEMINFO => {
+                // SK_MEMINFO_*: rmem_alloc, rcvbuf, wmem_alloc, sndbuf, fwd_alloc, wmem_queued, optmem, backlog, drops
+                let words = [sock.rmem, o.rcvbuf, 0, o.sndbuf, 0, 0, 0, 0, sock.drops];
+                OptValue::Bytes(words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>().into())
+            }
+            _ => {
+                let opts = o.clone();
+                return self.get_common(&opts, opt);
+            }
+        })
+    }
+
+    /// The options that every kind of socket answers from its settings.
+    pub(super) fn get_common(&self, o: &SockOptions, opt: SockOpt) -> Result<OptValue, Errno> {
         Ok(match opt {
             SockOpt::SO_REUSEADDR => from_flag(o.reuse_addr),
             SockOpt::SO_REUSEPORT => from_flag(o.reuse_port),
@@ -182,23 +220,6 @@ impl Stack {
             SockOpt::SO_BINDTODEVICE => {
                 let name = self.ifaces.get(o.bound_if).map_or("", |iface| &iface.name);
                 OptValue::Text(name.to_owned())
-            }
-            SockOpt::SO_TYPE => OptValue::Int(match sock.kind {
-                DgramKind::Udp | DgramKind::Ping => sock_type(SockType::Dgram),
-                DgramKind::Raw => sock_type(SockType::Raw),
-            }),
-            SockOpt::SO_DOMAIN => OptValue::Int(match sock.domain {
-                Domain::Inet => 2,
-                Domain::Inet6 => 10,
-            }),
-            SockOpt::SO_PROTOCOL => OptValue::Int(sock.protocol.0.into()),
-            SockOpt::SO_ACCEPTCONN => OptValue::Int(0),
-            SockOpt::SO_ERROR => OptValue::Int(sock.take_error().map_or(0, |e| e.0.into())),
-            SockOpt::SO_COOKIE => OptValue::Int(sock.serial.into()),
-            SockOpt::SO_MEMINFO => {
-                // SK_MEMINFO_*: rmem_alloc, rcvbuf, wmem_alloc, sndbuf, fwd_alloc, wmem_queued, optmem, backlog, drops
-                let words = [sock.rmem, o.rcvbuf, 0, o.sndbuf, 0, 0, 0, 0, sock.drops];
-                OptValue::Bytes(words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>().into())
             }
             _ => return Err(NOT_MODELLED),
         })

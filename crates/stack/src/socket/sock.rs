@@ -248,7 +248,12 @@ impl Dgram {
 
     /// An address as this socket's program sees it: IPv6 sockets see IPv4 ones mapped.
     pub(crate) fn shown(&self, addr: IpAddr, port: u16, scope: u32) -> SockAddr {
-        SockAddr::Ip(match (self.domain, addr) {
+        Self::shown_in(self.domain, addr, port, scope)
+    }
+
+    /// The same for a socket of this domain.
+    pub(crate) fn shown_in(domain: Domain, addr: IpAddr, port: u16, scope: u32) -> SockAddr {
+        SockAddr::Ip(match (domain, addr) {
             (Domain::Inet6, IpAddr::V4(v4)) => SocketAddrV6::new(v4.to_ipv6_mapped(), port, 0, 0).into(),
             (_, IpAddr::V6(v6)) => {
                 let scope = if is_link_local(v6) { scope } else { 0 };

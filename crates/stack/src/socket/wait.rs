@@ -57,7 +57,8 @@ impl CallKey {
             | Call::Writev { fd, .. }
             | Call::Send { fd, .. }
             | Call::SendTo { fd, .. }
-            | Call::SendMsg { fd, .. } => *fd,
+            | Call::SendMsg { fd, .. }
+            | Call::Close { fd } => *fd,
             Call::EpollWait { epfd, .. } => *epfd,
             // The others do not sleep, or (poll) on no single descriptor.
             _ => -1,

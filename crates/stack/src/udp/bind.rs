@@ -10,7 +10,7 @@ use wire::Instant;
 use crate::call::{Domain, PollEvents, Shutdown, SockAddr};
 use crate::record::What;
 use crate::route::{Flow, RouteKind};
-use crate::socket::sock::{is_link_local, unmapped};
+use crate::socket::sock::{SockOptions, is_link_local, unmapped};
 use crate::socket::{Dgram, DgramKind};
 use crate::{Errno, Stack};
 
@@ -36,7 +36,7 @@ impl Stack {
     pub(crate) fn dgram_bind(&mut self, now: Instant, sock: u32, addr: SockAddr) -> Result<(), Errno> {
         self.sockets.dgrams[sock].flow = None;
         let entry = &self.sockets.dgrams[sock];
-        let (addr, scope) = bind_address(entry, addr)?;
+        let (addr, scope) = bind_address(entry.domain, addr)?;
         let ip = unmapped(addr.ip());
         if ip.is_ipv4() && entry.domain == Domain::Inet6 && entry.opts.v6only {
             return Err(Errno::EINVAL);
@@ -57,7 +57,7 @@ impl Stack {
                 return Err(Errno::ENODEV);
             }
         }
-        let group = self.bindable(now, sock, ip, bound_if)?;
+        let group = self.bindable(now, &self.sockets.dgrams[sock].opts, ip, bound_if)?;
 
         let entry = &mut self.sockets.dgrams[sock];
         let before = (entry.rcv_addr, entry.saddr, entry.opts.bound_if);
@@ -82,8 +82,13 @@ impl Stack {
 
     /// `EADDRNOTAVAIL` unless the address is ours, everybody's or a group's. Whether it is the latter: such an
     /// address is never a source.
-    fn bindable(&self, now: Instant, sock: u32, ip: IpAddr, oif: u32) -> Result<bool, Errno> {
-        let opts = &self.sockets.dgrams[sock].opts;
+    pub(crate) fn bindable(
+        &self,
+        now: Instant,
+        opts: &SockOptions,
+        ip: IpAddr,
+        oif: u32,
+    ) -> Result<bool, Errno> {
         let ns = &self.sysctl.ns;
         let anything = match ip {
             IpAddr::V4(_) => ns.ip_nonlocal_bind != 0,
@@ -284,8 +289,8 @@ impl Stack {
 }
 
 /// The address that `bind` was given, checked against the socket's family, and its scope.
-fn bind_address(sock: &Dgram, addr: SockAddr) -> Result<(SocketAddr, u32), Errno> {
-    match (sock.domain, addr) {
+pub(crate) fn bind_address(domain: Domain, addr: SockAddr) -> Result<(SocketAddr, u32), Errno> {
+    match (domain, addr) {
         (Domain::Inet, SockAddr::Ip(addr)) if addr.is_ipv4() => Ok((addr, 0)),
         (Domain::Inet6, SockAddr::Ip(addr)) if addr.is_ipv6() => Ok((addr, scope_of(addr))),
         // A zeroed sockaddr is INADDR_ANY for old programs.
@@ -316,7 +321,7 @@ fn self_is_group(ip: IpAddr) -> bool {
 }
 
 /// `8080,9000-9010`
-fn parse_ports(text: &str) -> Vec<(u16, u16)> {
+pub(crate) fn parse_ports(text: &str) -> Vec<(u16, u16)> {
     let range = |part: &str| {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
         Some((low.trim().parse().ok()?, high.trim().parse().ok()?))

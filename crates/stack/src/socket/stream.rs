@@ -1,0 +1,329 @@
+//! System calls on TCP's sockets: what blocks, what is returned. Linux: net/socket.c, af_inet.c, tcp.c `tcp_poll`.
+
+use wire::{Bytes, Instant};
+
+use super::Pid;
+use super::calls::{Step, zero};
+use super::file::FileKind;
+use super::wait::{Timeout, Wait};
+use crate::call::{Call, Data, Domain, Fd, MsgFlags, PollEvents, Ret, SockAddr};
+use crate::socket::Dgram;
+use crate::tcp::call::Connecting;
+use crate::tcp::recv::{Read, RecvRequest};
+use crate::tcp::send::Sent;
+use crate::tcp::sock::{Phase, TcpSock};
+use crate::tcp::tcb::State;
+use crate::udp::read::nothing;
+use crate::{Errno, Stack};
+
+/// With `POLLWRBAND`: what `sk_stream_write_space` wakes for.
+const WRITABLE: PollEvents = PollEvents(PollEvents::OUT.0 | PollEvents::WRNORM.0);
+const READABLE: PollEvents = PollEvents(PollEvents::IN.0 | PollEvents::RDNORM.0);
+
+/// What a call that sleeps has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Bytes taken by a `send`, or read by a `recv` with `MSG_WAITALL`.
+    pub(super) bytes: usize,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// The descriptor that a call on one socket names.
+pub(super) fn socket_fd(call: &Call) -> Option<Fd> {
+    match call {
+        Call::Bind { fd, .. }
+        | Call::Connect { fd, .. }
+        | Call::Listen { fd, .. }
+        | Call::Accept { fd, .. }
+        | Call::Read { fd, .. }
+        | Call::Readv { fd, .. }
+        | Call::Recv { fd, .. }
+        | Call::RecvFrom { fd, .. }
+        | Call::RecvMsg { fd, .. }
+        | Call::Write { fd, .. }
+        | Call::Writev { fd, .. }
+        | Call::Send { fd, .. }
+        | Call::SendTo { fd, .. }
+        | Call::SendMsg { fd, .. }
+        | Call::Shutdown { fd, .. }
+        | Call::SetSockOpt { fd, .. }
+        | Call::GetSockOpt { fd, .. }
+        | Call::GetSockName { fd }
+        | Call::GetPeerName { fd }
+        | Call::IoctlInq { fd }
+        | Call::IoctlOutq { fd } => Some(*fd),
+        Call::Socket { .. }
+        | Call::Close { .. }
+        | Call::Dup { .. }
+        | Call::Poll { .. }
+        | Call::EpollCreate
+        | Call::EpollCtl { .. }
+        | Call::EpollWait { .. }
+        | Call::GetFl { .. }
+        | Call::SetFl { .. } => None,
+    }
+}
+
+/// An address as the program of this socket sees it.
+fn shown(domain: Domain, addr: std::net::SocketAddr, scope: u32) -> SockAddr {
+    Dgram::shown_in(domain, addr.ip(), addr.port(), scope)
+}
+
+impl Stack {
+    /// The TCP socket behind a descriptor, if it is one.
+    pub(super) fn tcp_of(&self, pid: Pid, fd: Fd) -> Option<u32> {
+        let file = self.sockets.file_of(pid, fd).ok()?;
+        match self.sockets.files[file].kind {
+            FileKind::Tcp(id) => Some(id),
+            FileKind::Dgram(_) | FileKind::Epoll(_) => None,
+        }
+    }
+
+    /// `tcp_poll`
+    pub(super) fn tcp_events(&self, id: u32) -> PollEvents {
+        let sock = &self.tcp.socks[id];
+        let input = READABLE;
+        let output = WRITABLE;
+        if let Some(listener) = &sock.listener {
+            return if listener.accept.is_empty() { PollEvents(0) } else { input };
+        }
+        let mut events = PollEvents(0);
+        let Some(tcb) = &sock.tcb else {
+            events = events | PollEvents::HUP | output;
+            if sock.shutdown_rd {
+                events = events | input | PollEvents::RDHUP;
+            }
+            if sock.error.is_some() {
+                events = events | PollEvents::ERR;
+            }
+            return events;
+        };
+        let state = tcb.state();
+        if (tcb.shutdown_rd && tcb.shutdown_wr) || state == State::Close {
+            events = events | PollEvents::HUP;
+        }
+        if tcb.shutdown_rd {
+            events = events | input | PollEvents::RDHUP;
+        }
+        if !matches!(state, State::SynSent | State::SynRecv) {
+            if tcb.is_readable() {
+                events = events | input;
+            }
+            if tcb.shutdown_wr || tcb.is_writable(self.sysctl.ns.tcp_notsent_lowat) {
+                events = events | output;
+            }
+            if matches!(tcb.urg_in, crate::tcp::urgent::UrgentIn::Valid(..)) {
+                events = events | PollEvents::PRI;
+            }
+        }
+        if tcb.error.is_some() {
+            events = events | PollEvents::ERR;
+        }
+        events
+    }
+
+    /// A call on a TCP socket.
+    pub(super) fn try_tcp_call(&mut self, now: Instant, pid: Pid, fd: Fd, id: u32, call: &Call) -> Step {
+        match call {
+            Call::Bind { addr, .. } => zero(self.tcp_bind(now, id, *addr)),
+            Call::Listen { backlog, .. } => zero(self.tcp_listen(now, id, *backlog)),
+            Call::Connect { addr, .. } => self.tcp_sys_connect(now, id, *addr),
+            Call::Accept { nonblock, .. } => self.tcp_sys_accept(now, pid, id, *nonblock),
+            Call::Read { len, .. } => self.tcp_sys_recv(now, pid, id, *len, MsgFlags(0)),
+            Call::Readv { lens, .. } => self.tcp_sys_recv(now, pid, id, lens.iter().sum(), MsgFlags(0)),
+            Call::Recv { len, flags, .. } | Call::RecvFrom { len, flags, .. } => {
+                self.tcp_sys_recv(now, pid, id, *len, *flags)
+            }
+            Call::RecvMsg { lens, flags, .. } => self.tcp_sys_recv(now, pid, id, lens.iter().sum(), *flags),
+            Call::Write { data, .. } => {
+                self.tcp_sys_send(now, pid, id, core::slice::from_ref(data), MsgFlags(0))
+            }
+            Call::Writev { data, .. } => self.tcp_sys_send(now, pid, id, data, MsgFlags(0)),
+            Call::Send { data, flags, .. } | Call::SendTo { data, flags, .. } => {
+                self.tcp_sys_send(now, pid, id, core::slice::from_ref(data), *flags)
+            }
+            Call::SendMsg { data, flags, .. } => self.tcp_sys_send(now, pid, id, data, *flags),
+            Call::Shutdown { how, .. } => zero(self.tcp_shutdown(now, id, *how)),
+            Call::SetSockOpt { opt, value, .. } => zero(self.tcp_setsockopt(now, id, *opt, value)),
+            Call::GetSockOpt { opt, .. } => Step::Done(self.tcp_getsockopt(now, id, *opt).map(Ret::Opt)),
+            Call::GetSockName { .. } => {
+                let sock = &self.tcp.socks[id];
+                let addr = if sock.rcv_addr.is_unspecified() { sock.saddr } else { sock.rcv_addr };
+                let addr = std::net::SocketAddr::new(addr, sock.port);
+                Step::Done(Ok(Ret::Addr(shown(sock.domain, addr, sock.opts.bound_if))))
+            }
+            Call::GetPeerName { .. } => Step::Done(self.tcp_peer_name(id)),
+            Call::IoctlInq { .. } => Step::Done(match &self.tcp.socks[id] {
+                sock if sock.listener.is_some() => Err(Errno::EINVAL),
+                sock => Ok(Ret::Int(sock.tcb.as_ref().map_or(0, |t| t.inq().into()))),
+            }),
+            Call::IoctlOutq { .. } => Step::Done(match &self.tcp.socks[id] {
+                sock if sock.listener.is_some() => Err(Errno::EINVAL),
+                sock => Ok(Ret::Int(sock.tcb.as_ref().map_or(0, |t| t.outq().into()))),
+            }),
+            Call::Socket { .. }
+            | Call::Close { .. }
+            | Call::Dup { .. }
+            | Call::Poll { .. }
+            | Call::EpollCreate
+            | Call::EpollCtl { .. }
+            | Call::EpollWait { .. }
+            | Call::GetFl { .. }
+            | Call::SetFl { .. } => unreachable!("socket_fd names none for fd {fd}"),
+        }
+    }
+
+    /// `inet_getname(peer)`: a connection that is over has no peer any more.
+    fn tcp_peer_name(&self, id: u32) -> Result<Ret, Errno> {
+        let sock = &self.tcp.socks[id];
+        let tcb = sock.tcb.as_ref().ok_or(Errno::ENOTCONN)?;
+        if matches!(tcb.state(), State::Close | State::SynSent) {
+            return Err(Errno::ENOTCONN);
+        }
+        Ok(Ret::Addr(shown(sock.domain, tcb.remote, sock.peer_scope)))
+    }
+
+    fn tcp_nonblock(&self, sock: &TcpSock) -> bool {
+        self.sockets.files[sock.file].nonblock
+    }
+
+    fn tcp_sys_connect(&mut self, now: Instant, id: u32, addr: SockAddr) -> Step {
+        match self.tcp_connect(now, id, addr) {
+            Connecting::Done(result) => zero(result),
+            Connecting::Wait(errno) => {
+                let sock = &self.tcp.socks[id];
+                let timeo = sock.opts.sndtimeo;
+                if self.tcp_nonblock(sock) || timeo.is_some_and(|t| t.is_zero()) {
+                    return Step::Done(Err(errno));
+                }
+                let timeout = timeo.map_or(Timeout::Never, Timeout::Jiffies);
+                // Whoever waited before us sees EINPROGRESS when its time is over (TRUTH 1h).
+                Step::Wait(Wait {
+                    on: vec![(sock.file, PollEvents(u32::MAX), false)],
+                    timeout,
+                    over: Err(Errno::EINPROGRESS),
+                })
+            }
+        }
+    }
+
+    fn tcp_sys_accept(&mut self, now: Instant, pid: Pid, id: u32, nonblock: bool) -> Step {
+        let child = match self.tcp_accept(id) {
+            Ok(child) => child,
+            Err(Errno::EAGAIN) => {
+                let sock = &self.tcp.socks[id];
+                let timeo = sock.opts.rcvtimeo;
+                if self.tcp_nonblock(sock) || timeo.is_some_and(|t| t.is_zero()) {
+                    return Step::Done(Err(Errno::EAGAIN));
+                }
+                let timeout = timeo.map_or(Timeout::Never, Timeout::Jiffies);
+                return Step::Wait(Wait {
+                    on: vec![(sock.file, READABLE, true)],
+                    timeout,
+                    over: Err(Errno::EAGAIN),
+                });
+            }
+            Err(errno) => return Step::Done(Err(errno)),
+        };
+        let file = self.sockets.new_file(FileKind::Tcp(child), nonblock);
+        let sock = &mut self.tcp.socks[child];
+        sock.file = file;
+        sock.phase = Phase::Connected;
+        let peer = sock.tcb.as_ref().map(|t| t.remote);
+        let peer = peer.map(|addr| shown(sock.domain, addr, sock.peer_scope));
+        match self.sockets.install(pid, file) {
+            Ok(fd) => Step::Done(Ok(Ret::Fd(fd, peer))),
+            Err(errno) => {
+                self.put_file(now, file);
+                Step::Done(Err(errno))
+            }
+        }
+    }
+
+    fn tcp_sys_send(&mut self, now: Instant, pid: Pid, id: u32, data: &[Data], flags: MsgFlags) -> Step {
+        let data: Bytes = match data {
+            [one] => one.bytes(),
+            many => many.iter().flat_map(|d| d.bytes().to_vec()).collect::<Vec<u8>>().into(),
+        };
+        let sock = &mut self.tcp.socks[id];
+        if sock.tcb.is_none() {
+            return Step::Done(Err(sock.error.take().unwrap_or(Errno::EPIPE)));
+        }
+        if flags.has(MsgFlags::FASTOPEN) || flags.has(MsgFlags::ZEROCOPY) {
+            return Step::Done(Err(Errno::EOPNOTSUPP));
+        }
+        let from = self.sockets.progress(pid).bytes;
+        self.tcp_sync_route(now, id);
+        let result = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, &data, from, flags));
+        self.tcp_release_closed(now, id);
+        let sent = match result.expect("it has a connection") {
+            Err(errno) => return Step::Done(Err(errno)),
+            Ok(Sent::Done(n)) => return Step::Done(Ok(count(n))),
+            Ok(Sent::Wait(n)) => n,
+        };
+        let sock = &self.tcp.socks[id];
+        let timeo = sock.opts.sndtimeo;
+        let soft = if sent > 0 { Ok(count(sent)) } else { Err(Errno::EAGAIN) };
+        if self.tcp_nonblock(sock) || flags.has(MsgFlags::DONTWAIT) || timeo.is_some_and(|t| t.is_zero()) {
+            return Step::Done(soft);
+        }
+        let file = sock.file;
+        self.sockets.set_progress(pid, Progress { bytes: sent, buffer: Vec::new() });
+        let timeout = timeo.map_or(Timeout::Never, Timeout::Jiffies);
+        Step::Wait(Wait { on: vec![(file, PollEvents(u32::MAX), false)], timeout, over: soft })
+    }
+
+    fn tcp_sys_recv(&mut self, now: Instant, pid: Pid, id: u32, len: usize, flags: MsgFlags) -> Step {
+        let sock = &mut self.tcp.socks[id];
+        if flags.has(MsgFlags::ERRQUEUE) {
+            return Step::Done(Err(Errno::EAGAIN)); // nothing puts entries there yet
+        }
+        if sock.tcb.is_none() {
+            return Step::Done(Err(sock.error.take().unwrap_or(Errno::ENOTCONN)));
+        }
+        let (timeo, oob_inline, file) = (sock.opts.rcvtimeo, sock.opts.oob_inline, sock.file);
+        let at_once = self.sockets.files[file].nonblock
+            || flags.has(MsgFlags::DONTWAIT)
+            || timeo.is_some_and(|t| t.is_zero());
+        if flags.has(MsgFlags::OOB) {
+            return self.tcp_sys_recv_urgent(now, id, flags, oob_inline);
+        }
+        let Progress { bytes: had, mut buffer } = self.sockets.progress(pid);
+        let request = RecvRequest { len, flags, oob_inline, wait: !at_once };
+        self.tcp_sync_route(now, id);
+        let result = self.tcp_step(now, id, |tcb, cx| tcb.recv(cx, &request, had, &mut buffer));
+        let had = match result.expect("it has a connection") {
+            Err(errno) => return Step::Done(Err(errno)),
+            Ok(Read::Done(n)) => return Step::Done(Ok(received(n, buffer, MsgFlags(0)))),
+            Ok(Read::Wait(n)) => n,
+        };
+        if at_once {
+            return Step::Done(Err(Errno::EAGAIN));
+        }
+        let over = if had > 0 { Ok(received(had, buffer.clone(), MsgFlags(0))) } else { Err(Errno::EAGAIN) };
+        self.sockets.set_progress(pid, Progress { bytes: had, buffer });
+        let timeout = timeo.map_or(Timeout::Never, Timeout::Jiffies);
+        Step::Wait(Wait {
+            on: vec![(file, READABLE | PollEvents::ERR | PollEvents::RDHUP, false)],
+            timeout,
+            over,
+        })
+    }
+
+    fn tcp_sys_recv_urgent(&mut self, now: Instant, id: u32, flags: MsgFlags, inline: bool) -> Step {
+        let result = self.tcp_step(now, id, |tcb, _| tcb.recv_urgent(flags, inline));
+        Step::Done(match result.expect("it has a connection") {
+            Ok(Some(byte)) => Ok(received(1, vec![byte], MsgFlags::OOB)),
+            Ok(None) => Ok(nothing()),
+            Err(errno) => Err(errno),
+        })
+    }
+}
+
+fn count(n: usize) -> Ret {
+    Ret::Int(i64::try_from(n).expect("a length"))
+}
+
+fn received(len: usize, data: Vec<u8>, flags: MsgFlags) -> Ret {
+    Ret::Data { len, data: data.into(), from: None, flags, control: Vec::new() }
+}

@@ -1,0 +1,358 @@
+//! Between connections and the host: one step of a connection, and what it leaves behind: segments for IP, records,
+//! wake-ups, sockets that go. Linux: net/ipv4/ip_output.c `__ip_queue_xmit`, tcp_offload.c `tcp_gso_segment`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use wire::checksum::{pseudo_v4, pseudo_v6, sum};
+use wire::frame::MAX_HEADROOM;
+use wire::ip::Protocol;
+use wire::tcp::Flags;
+use wire::{Bytes, Frame, Instant};
+
+use super::TcpId;
+use super::cx::{Cx, Fate, OutSegment, Wake};
+use super::tcb::{State, Tcb};
+use super::timer::{Pending, TimerKind};
+use crate::call::PollEvents;
+use crate::ip::IpOut;
+use crate::record::What;
+use crate::route::{Dst, Flow};
+use crate::socket::sock::pmtudisc;
+use crate::tcp::sock::NO_FILE;
+use crate::{Errno, Stack};
+
+/// Payloads up to this are copied behind the headers; longer ones are shared.
+const INLINE: usize = 256;
+
+const READABLE: PollEvents = PollEvents(PollEvents::IN.0 | PollEvents::RDNORM.0);
+/// With `POLLWRBAND`.
+const WRITABLE: PollEvents = PollEvents(PollEvents::OUT.0 | PollEvents::WRNORM.0 | 0x200);
+/// `sk_state_change` wakes everybody.
+const EVERYTHING: PollEvents = PollEvents(u32::MAX);
+
+/// How a segment leaves (`struct inet_sock`'s part of it).
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    local: SocketAddr,
+    remote: SocketAddr,
+    dst: Dst,
+    ttl: u8,
+    tos: u8,
+    discover: u8,
+    flow_label: u32,
+}
+
+impl Stack {
+    /// The route of a connection from `local` to `remote`.
+    pub(super) fn tcp_route(
+        &mut self,
+        now: Instant,
+        sock: Option<u32>,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<Dst> {
+        let (oif, tos) = match sock.and_then(|s| self.tcp.socks.get(s)) {
+            Some(s) => (s.opts.bound_if, if remote.is_ipv4() { s.opts.tos } else { s.opts.tclass }),
+            None => (0, 0),
+        };
+        let link_local = matches!(remote.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let oif = if oif == 0 && link_local {
+            sock.and_then(|s| self.tcp.socks.get(s)).map_or(0, |s| s.peer_scope)
+        } else {
+            oif
+        };
+        let flow = Flow { dst: remote.ip(), src: local.ip(), oif, tos: tos & 0xfc };
+        self.route_output(now, &flow).ok()
+    }
+
+    /// `dst_metric_advmss`: the MSS that we announce on this route.
+    pub(super) fn advmss(&self, now: Instant, dst: &Dst, local: SocketAddr, remote: SocketAddr) -> u16 {
+        let flow = Flow { dst: remote.ip(), src: local.ip(), oif: 0, tos: 0 };
+        let metric = self.route_metrics(now, &flow).advmss;
+        let (header, least, most) = if remote.is_ipv4() {
+            (40, u32::try_from(self.sysctl.ns.route_min_adv_mss).unwrap_or(256), 65_495)
+        } else {
+            (60, u32::try_from(self.sysctl.ns.route6_min_adv_mss).unwrap_or(1220), 65_535)
+        };
+        let default = dst.mtu.saturating_sub(header).max(least).min(most);
+        let mss = if metric > 0 { metric.min(default) } else { default };
+        u16::try_from(mss).expect("clamped")
+    }
+
+    /// One step of a connection, with everything that follows from it. `None` when the socket has no connection.
+    pub(crate) fn tcp_step<R>(
+        &mut self,
+        now: Instant,
+        id: u32,
+        step: impl FnOnce(&mut Tcb, &mut Cx<'_>) -> R,
+    ) -> Option<R> {
+        let mut tcb = self.tcp.socks.get_mut(id)?.tcb.take()?;
+        let mut segments = core::mem::take(&mut self.tcp.segments);
+        let mut cx = Cx {
+            now,
+            id: TcpId(id),
+            sysctl: &self.sysctl.ns,
+            granularity: self.config.granularity,
+            mib: &mut self.mib,
+            rng: &mut self.tcp.rng,
+            timers: &mut self.timers,
+            segments: &mut segments,
+            wake: Wake::default(),
+            fate: None,
+            dst_suspect: false,
+            fastopen_blackhole: false,
+            confirm: false,
+            orphans: self.tcp.orphans,
+            transitions: core::mem::take(&mut self.tcp.transitions),
+        };
+        let result = step(&mut tcb, &mut cx);
+        let Cx { wake, fate, dst_suspect, confirm, mut transitions, .. } = cx;
+        let serial = self.tcp.socks[id].serial;
+        for (from, to) in transitions.drain(..) {
+            self.out.record(now, || What::Sock {
+                sock: serial,
+                from: Some(from.name()),
+                to: if to == State::Close && tcb.orphan { None } else { Some(to.name()) },
+                addrs: format!("{} {}", tcb.local, tcb.remote),
+            });
+        }
+        self.tcp.transitions = transitions;
+        let sock = &mut self.tcp.socks[id];
+        sock.tcb = Some(tcb);
+        if confirm && let Some((_, dst)) = self.tcp.socks[id].dst {
+            self.neigh_confirm(now, dst.ifindex, dst.next_hop);
+        }
+        if !segments.is_empty() {
+            self.tcp_emit(now, id, &segments);
+            segments.clear();
+        }
+        self.tcp.segments = segments;
+        if dst_suspect {
+            self.tcp.socks[id].dst = None;
+        }
+        self.tcp_wake(id, wake);
+        if let Some(fate) = fate {
+            self.tcp_fate(now, id, fate);
+        }
+        Some(result)
+    }
+
+    fn tcp_wake(&mut self, id: u32, wake: Wake) {
+        let Some(sock) = self.tcp.socks.get(id) else { return };
+        let file = sock.file;
+        if file == NO_FILE {
+            return;
+        }
+        if wake.changed {
+            self.wake_file(file, EVERYTHING);
+            return;
+        }
+        if wake.readable && sock.tcb.as_ref().is_some_and(|t| t.is_readable()) {
+            self.wake_file(file, READABLE);
+        }
+        if wake.writable {
+            self.wake_file(file, WRITABLE);
+        }
+    }
+
+    fn tcp_fate(&mut self, now: Instant, id: u32, fate: Fate) {
+        match fate {
+            Fate::TimeWait { fin_wait2, timeout } => self.enter_time_wait(now, id, fin_wait2, timeout),
+            Fate::Destroy => {}
+        }
+        self.tcp_release_closed(now, id);
+    }
+
+    /// A closed connection gives its four-tuple up (`tcp_set_state(TCP_CLOSE)` unhashes), and if nobody holds it,
+    /// all of it.
+    pub(crate) fn tcp_release_closed(&mut self, now: Instant, id: u32) {
+        let Some(sock) = self.tcp.socks.get(id) else { return };
+        let Some(tcb) = &sock.tcb else { return };
+        if tcb.state() != State::Close {
+            return;
+        }
+        let orphan = tcb.orphan;
+        self.tcp_unhash(id);
+        if !self.tcp.socks[id].port_locked {
+            self.tcp_put_port(id);
+        }
+        if orphan && !self.tcp.socks[id].lingering && self.tcp.socks[id].file == NO_FILE {
+            self.tcp_destroy(now, id);
+        }
+    }
+
+    /// A connection's timer.
+    pub(crate) fn tcp_timeout(&mut self, now: Instant, id: TcpId, kind: TimerKind) {
+        self.tcp_sync_route(now, id.0);
+        let Some(tcb) = self.tcp.socks.get(id.0).and_then(|s| s.tcb.as_ref()) else { return };
+        let name = match (kind, tcb.timers.pending) {
+            (TimerKind::Retransmit, Some(Pending::Retransmit)) => "RTO",
+            (TimerKind::Retransmit, Some(Pending::LossProbe)) => "TLP",
+            (TimerKind::Retransmit, Some(Pending::ReorderTimeout)) => "RACK",
+            (TimerKind::Retransmit, Some(Pending::Probe0)) => "persist",
+            (TimerKind::DelayedAck, _) => "delayed ACK",
+            (TimerKind::Keepalive, _) => "keepalive",
+            (TimerKind::Pacing | TimerKind::CompressedAck | TimerKind::Retransmit, _) => "",
+        };
+        let (due, tries) = (tcb.timer_is_due(now, kind), u16::from(tcb.retransmits) + 1);
+        if due && !name.is_empty() {
+            let detail = if name == "RTO" { format!("try {tries}") } else { String::new() };
+            self.out.record(now, || What::Timer { name, detail });
+        }
+        self.tcp_step(now, id.0, |tcb, cx| tcb.on_timer(cx, kind));
+        self.tcp_release_closed(now, id.0);
+    }
+
+    /// Looks the route up again when routing has changed, and follows its MTU (`tcp_current_mss`).
+    pub(crate) fn tcp_sync_route(&mut self, now: Instant, id: u32) {
+        let generation = self.route_generation();
+        let Some(sock) = self.tcp.socks.get(id) else { return };
+        let Some(tcb) = &sock.tcb else { return };
+        if sock.dst.is_some_and(|(known, _)| known == generation) {
+            return;
+        }
+        let (local, remote, path_mtu) = (tcb.local, tcb.remote, tcb.path_mtu);
+        let Some(dst) = self.tcp_route(now, Some(id), local, remote) else {
+            self.tcp.socks[id].dst = None;
+            return;
+        };
+        self.tcp.socks[id].dst = Some((generation, dst));
+        if dst.mtu != path_mtu {
+            self.tcp_step(now, id, |tcb, cx| tcb.sync_mss(cx, dst.mtu));
+        }
+    }
+
+    /// Sends what a step made.
+    fn tcp_emit(&mut self, now: Instant, id: u32, segments: &[OutSegment]) {
+        let sock = &self.tcp.socks[id];
+        let tcb = sock.tcb.as_ref().expect("the step put it back");
+        let (local, remote) = (tcb.local, tcb.remote);
+        let Some((_, dst)) = sock.dst else {
+            // No way now: the segments are lost, timers will try again.
+            self.mib.inc(if remote.is_ipv4() {
+                crate::mib::Counter::IpOutNoRoutes
+            } else {
+                crate::mib::Counter::Ip6OutNoRoutes
+            });
+            return;
+        };
+        let way = self.way_of_sock(id, local, remote, dst);
+        for segment in segments {
+            let mut rest = segment.payload.clone();
+            let mut at = 0u32;
+            loop {
+                let cut = rest.len().min(usize::from(segment.mss));
+                let last = cut == rest.len();
+                let ip_id = {
+                    let sock = &mut self.tcp.socks[id];
+                    let ip_id = sock.ip_id;
+                    sock.ip_id = ip_id.wrapping_add(1);
+                    ip_id
+                };
+                self.emit_one(now, &way, segment, at, rest.slice(0..cut), last, Some(ip_id));
+                if last {
+                    break;
+                }
+                rest = rest.slice(cut..rest.len());
+                at += u32::try_from(cut).expect("a segment");
+            }
+        }
+    }
+
+    fn way_of_sock(&self, id: u32, local: SocketAddr, remote: SocketAddr, dst: Dst) -> Way {
+        let opts = &self.tcp.socks[id].opts;
+        let (ttl, tos, discover) = if remote.is_ipv4() {
+            (opts.ttl.unwrap_or(self.sysctl.ns.ip_default_ttl), opts.tos, opts.pmtudisc)
+        } else {
+            (opts.hops.unwrap_or(64), opts.tclass, opts.pmtudisc6)
+        };
+        Way { local, remote, dst, ttl, tos, discover, flow_label: 0 }
+    }
+
+    /// Sends a segment for which there is no full socket: SYN-ACKs (`ip_build_and_send_pkt`), ACKs and RSTs
+    /// (`ip_send_unicast_reply`). They have DF and identification 0.
+    pub(super) fn emit_without_socket(
+        &mut self,
+        now: Instant,
+        listener: Option<u32>,
+        local: SocketAddr,
+        remote: SocketAddr,
+        segment: &OutSegment,
+        tos: u8,
+    ) {
+        let Some(dst) = self.tcp_route(now, listener, local, remote) else {
+            return;
+        };
+        let way = match listener.filter(|l| self.tcp.socks.get(*l).is_some()) {
+            Some(id) => self.way_of_sock(id, local, remote, dst),
+            None => Way {
+                local,
+                remote,
+                dst,
+                ttl: if remote.is_ipv4() { self.sysctl.ns.ip_default_ttl } else { 64 },
+                tos: tos & 0xfc,
+                discover: pmtudisc::DO,
+                flow_label: 0,
+            },
+        };
+        self.emit_one(now, &way, segment, 0, segment.payload.clone(), true, None);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the hot end of output; a struct would only rename them")]
+    fn emit_one(
+        &mut self,
+        now: Instant,
+        way: &Way,
+        segment: &OutSegment,
+        at: u32,
+        payload: Bytes,
+        last: bool,
+        ip_id: Option<u16>,
+    ) {
+        let mut header = segment.header;
+        header.seq += at;
+        if !last {
+            header.flags = header.flags - (Flags::FIN | Flags::PSH);
+        }
+        if at > 0 {
+            header.flags = header.flags - Flags::CWR;
+        }
+        let hlen = header.header_len();
+        let len = hlen + payload.len();
+        let pseudo = match (way.local.ip(), way.remote.ip()) {
+            (IpAddr::V4(s), IpAddr::V4(d)) => {
+                pseudo_v4(s, d, Protocol::TCP, u16::try_from(len).expect("segments are below 64 KiB"))
+            }
+            (IpAddr::V6(s), IpAddr::V6(d)) => {
+                pseudo_v6(s, d, Protocol::TCP, u32::try_from(len).expect("segments are below 64 KiB"))
+            }
+            (s, d) => unreachable!("a connection from {s} to {d}"),
+        };
+        let body = sum(&payload);
+        let inline = payload.len() <= INLINE;
+        let room = if inline { payload.len() } else { 0 };
+        let mut frame = Frame::with_headroom(MAX_HEADROOM, hlen + room);
+        header.emit_with_checksum(frame.put_zeroed(hlen), pseudo, body);
+        if inline {
+            frame.put(&payload);
+        } else {
+            frame.set_tail(payload);
+        }
+        let mut out = IpOut::new(way.local.ip(), way.remote.ip(), Protocol::TCP);
+        out.ttl = way.ttl;
+        out.tos = if segment.ect { way.tos & 0xfc | 2 } else { way.tos & 0xfc };
+        out.flow_label = way.flow_label;
+        out.pmtu_discover = !matches!(way.discover, pmtudisc::DONT | pmtudisc::INTERFACE | pmtudisc::OMIT);
+        out.ignore_path_mtu = way.discover >= pmtudisc::PROBE;
+        match ip_id {
+            Some(id) => out.id = Some(id),
+            None => {
+                out.id = Some(0);
+            }
+        }
+        match self.ip_output(now, &way.dst, &out, frame) {
+            Ok(()) | Err(Errno::EMSGSIZE) => {}
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the options of the handshake offer and agree on. Linux: tcp_output.c `tcp_syn_options`,
+//! `tcp_synack_options`; tcp_input.c `tcp_parse_options`.
+
+use wire::tcp::{OptionSet, Options, Timestamps};
+
+use super::cx::Cx;
+use super::skb::Skb;
+use super::tcb::Tcb;
+use crate::sysctl::Globals;
+
+/// `TCP_MSS_DEFAULT`: the peer sent no MSS option (RFC 9293 §3.7.1, MUST-15).
+pub(crate) const DEFAULT_MSS: u16 = 536;
+/// `TCP_MIN_GSO_SIZE`, least MSS that is believed.
+const LEAST_MSS: u16 = 48;
+
+/// What a SYN or SYN-ACK offered, with what we would not use taken out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offered {
+    pub(crate) mss: u16,
+    pub(crate) wscale: Option<u8>,
+    pub(crate) sack: bool,
+    pub(crate) timestamps: Option<Timestamps>,
+}
+
+impl Offered {
+    /// Reads the options of a segment with SYN. `user_mss` is `TCP_MAXSEG`, 0 for none.
+    pub(crate) fn read(options: &Options, sysctl: &Globals, user_mss: u16) -> Offered {
+        let mut mss = options.mss().unwrap_or(DEFAULT_MSS);
+        if mss == 0 {
+            mss = DEFAULT_MSS;
+        }
+        if user_mss > 0 {
+            mss = mss.min(user_mss);
+        }
+        Offered {
+            mss: mss.max(LEAST_MSS),
+            wscale: options.window_scale().filter(|_| sysctl.tcp_window_scaling != 0).map(|s| s.min(14)),
+            sack: options.sack_permitted() && sysctl.tcp_sack != 0,
+            timestamps: options.timestamps().filter(|_| sysctl.tcp_timestamps != 0),
+        }
+    }
+}
+
+impl Tcb {
+    /// Options of our SYN, or of the SYN-ACK of a simultaneous open.
+    pub(crate) fn syn_options(&self, cx: &Cx<'_>, skb: &Skb) -> Options {
+        let ack = skb.flags.contains(wire::tcp::Flags::ACK);
+        let sysctl = cx.sysctl;
+        // An answer offers only what was offered.
+        let timestamps = if ack { self.ts.ok } else { sysctl.tcp_timestamps != 0 };
+        let sack = if ack { self.opts.sack } else { sysctl.tcp_sack != 0 };
+        let wscale = if ack { self.opts.wscale } else { sysctl.tcp_window_scaling != 0 };
+        let set = OptionSet {
+            mss: Some(self.rcv.advmss),
+            sack_permitted: sack,
+            timestamps: timestamps
+                .then(|| Timestamps { val: cx.clock_ms().wrapping_add(self.ts.offset), ecr: self.ts.recent }),
+            window_scale: wscale.then_some(self.rcv.wscale),
+            ..OptionSet::default()
+        };
+        set.build().expect("a SYN's options fit 40 bytes")
+    }
+}

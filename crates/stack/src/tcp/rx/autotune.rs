@@ -1,0 +1,82 @@
+//! Growing the receive buffer with what the path delivers. Linux: tcp_input.c `tcp_rcv_space_adjust`,
+//! `tcp_rcvbuf_grow`, `tcp_rcv_rtt_measure`, `tcp_rcv_rtt_measure_ts`.
+
+use super::super::cx::{Cx, delta_us};
+use super::super::input::Segment;
+use super::super::tcb::Tcb;
+use super::window::window_from_space;
+
+impl Tcb {
+    /// `tcp_rcv_rtt_update`: by timestamps it is smoothed, by windows the minimum counts.
+    fn rcv_rtt_update(&mut self, sample_us: u32, by_window: bool) {
+        let m = sample_us.max(1);
+        let old = self.rx.rtt_us8;
+        self.rx.rtt_us8 = if old == 0 {
+            m << 3
+        } else if by_window {
+            if m << 3 < old { m << 3 } else { old }
+        } else {
+            (i64::from(old) + i64::from(m) - i64::from(old >> 3)).clamp(8, i64::from(u32::MAX)) as u32 // clamped
+        };
+    }
+
+    /// `tcp_rcv_rtt_measure`: a window's worth of data takes a round trip, when there are no timestamps.
+    pub(crate) fn rcv_rtt_measure(&mut self, cx: &Cx<'_>) {
+        if let Some(since) = self.rx.rtt_time {
+            if self.rcv.nxt.before(self.rx.rtt_seq) {
+                return;
+            }
+            self.rcv_rtt_update(delta_us(cx.now, since), true);
+        }
+        self.rx.rtt_seq = self.rcv.nxt + self.rcv.wnd;
+        self.rx.rtt_time = Some(cx.now);
+    }
+
+    /// `tcp_rcv_rtt_measure_ts`
+    pub(crate) fn rcv_rtt_measure_ts(&mut self, cx: &Cx<'_>, seg: &Segment) {
+        if !self.ts.saw || self.ts.rcv_tsecr == self.rx.rtt_last_tsecr {
+            return;
+        }
+        self.rx.rtt_last_tsecr = self.ts.rcv_tsecr;
+        if seg.payload_len < usize::from(self.ack.rcv_mss) {
+            return;
+        }
+        let sent = self.ts.rcv_tsecr.wrapping_sub(self.ts.offset);
+        let delta = cx.clock_ms().wrapping_sub(sent);
+        if delta < i32::MAX as u32 / 1000 {
+            self.rcv_rtt_update(delta.max(1) * 1000, false);
+        }
+    }
+
+    /// `tcp_rcv_space_adjust`: once a round trip, after the application has read.
+    pub(crate) fn rcv_space_adjust(&mut self, cx: &Cx<'_>) {
+        let elapsed = delta_us(cx.now, self.rx.space_time);
+        if elapsed < self.rx.rtt_us8 >> 3 || self.rx.rtt_us8 == 0 {
+            return;
+        }
+        let copied = (self.rcv.copied_seq - self.rx.space_seq) as u32; // forward
+        if copied > self.rx.space {
+            self.grow_buffer(cx, copied);
+            self.rx.space = copied;
+        }
+        self.rx.space_seq = self.rcv.copied_seq;
+        self.rx.space_time = cx.now;
+    }
+
+    fn grow_buffer(&mut self, cx: &Cx<'_>, copied: u32) {
+        if cx.sysctl.tcp_moderate_rcvbuf == 0 || self.rx.rcvbuf_locked {
+            return;
+        }
+        // Twice what was read in a round trip, and room for slow start's growth.
+        let mut window = u64::from(copied) * 2 + 16 * u64::from(self.rcv.advmss);
+        let old = u64::from(self.rx.space.max(1));
+        window += window * 2 * u64::from(copied.saturating_sub(self.rx.space)) / old;
+        let space = (window << 8) / u64::from(self.rx.scaling_ratio.max(1));
+        let most = u64::try_from(cx.sysctl.tcp_rmem[2]).unwrap_or(u64::MAX);
+        let rcvbuf = u32::try_from(space.min(most)).unwrap_or(u32::MAX);
+        if rcvbuf > self.rx.rcvbuf {
+            self.rx.rcvbuf = rcvbuf;
+            self.rcv.window_clamp = window_from_space(rcvbuf, self.rx.scaling_ratio);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Receiving data: what waits for the application, what waits for a hole to be filled, the window we offer and
+//! when we acknowledge.
+
+use std::collections::VecDeque;
+
+use wire::Frame;
+use wire::Instant;
+use wire::tcp::{Sack, SackBlock, SeqNum};
+
+pub(crate) mod ackpolicy;
+pub(crate) mod autotune;
+pub(crate) mod queue;
+pub(crate) mod sackblocks;
+pub(crate) mod window;
+
+/// A stretch of received bytes: the frame begins with them.
+#[derive(Clone, Debug)]
+pub(crate) struct RxSegment {
+    pub(crate) seq: SeqNum,
+    /// After its last sequence number, FIN included.
+    pub(crate) end_seq: SeqNum,
+    pub(crate) frame: Frame,
+    pub(crate) fin: bool,
+    pub(crate) truesize: u32,
+}
+
+impl RxSegment {
+    /// Bytes of data.
+    pub(crate) fn len(&self) -> usize {
+        self.frame.len()
+    }
+}
+
+/// The receive side's queues and estimators.
+#[derive(Debug, Default)]
+pub(crate) struct RxQueues {
+    /// In order, not yet read.
+    pub(crate) ready: VecDeque<RxSegment>,
+    /// Out of order, sorted, not overlapping.
+    pub(crate) out_of_order: VecDeque<RxSegment>,
+    /// Blocks to report, most recent first (`selective_acks`), and a D-SACK in front of them.
+    pub(crate) sacks: Sack,
+    pub(crate) dsack: Option<SackBlock>,
+    /// Memory of both queues (`sk_rmem_alloc`), and its limit (`sk_rcvbuf`).
+    pub(crate) rmem: u32,
+    pub(crate) rcvbuf: u32,
+    pub(crate) rcvbuf_locked: bool,
+    pub(crate) rcvlowat: u32,
+    /// Payload bytes in 256 bytes of memory (`scaling_ratio`).
+    pub(crate) scaling_ratio: u8,
+    /// ACKs held back while SACKs repeat.
+    pub(crate) compressed_ack: u8,
+    pub(crate) compressed_ack_rcv_nxt: SeqNum,
+    pub(crate) dup_ack_counter: u8,
+    /// Receiver-side round-trip estimate, microseconds times 8, and the measurement under way.
+    pub(crate) rtt_us8: u32,
+    pub(crate) rtt_seq: SeqNum,
+    pub(crate) rtt_time: Option<Instant>,
+    pub(crate) rtt_last_tsecr: u32,
+    /// How much the application read in the last round trip (`rcvq_space`).
+    pub(crate) space: u32,
+    pub(crate) space_seq: SeqNum,
+    pub(crate) space_time: Instant,
+    /// Packets pruned, for `TCP_INFO`.
+    pub(crate) ooo_packets: u32,
+}
+
+impl RxQueues {
+    /// Blocks that the next ACK reports: with a timestamp there is room for three, else four.
+    pub(crate) fn sack_block_count(&self, timestamps: bool) -> u8 {
+        let most = if timestamps { 3 } else { 4 };
+        let n = self.sacks.as_slice().len() + usize::from(self.dsack.is_some());
+        u8::try_from(n.min(most)).expect("at most four")
+    }
+
+    /// Those blocks, D-SACK first.
+    pub(crate) fn sack_blocks(&self, timestamps: bool) -> Sack {
+        let most = if timestamps { 3 } else { 4 };
+        self.dsack.iter().chain(self.sacks.as_slice()).take(most).copied().collect()
+    }
+}

@@ -1,0 +1,208 @@
+//! Writing: how what an application sends becomes entries of the send queue. Linux: tcp.c `tcp_sendmsg_locked`,
+//! `tcp_push`, `tcp_mark_push`; net/core/stream.c `sk_stream_write_space`, `sk_stream_wait_connect`.
+
+use wire::Bytes;
+use wire::tcp::Flags;
+
+use super::cx::Cx;
+use super::output::PushOne;
+use super::skb::Skb;
+use super::tcb::{Nagle, State, Tcb};
+use crate::Errno;
+use crate::call::MsgFlags;
+
+/// `truesize` of an entry without payload: `struct sk_buff` and the smallest head (see socket/memory.rs).
+const SKB_OVERHEAD: u32 = 832;
+
+/// What a try to write came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// So many bytes were taken; all of them, or the error that stopped it comes with the next call.
+    Done(usize),
+    /// So many were taken and there is no room (or no connection yet) for more.
+    Wait(usize),
+}
+
+impl Tcb {
+    /// `sk_wmem_queued`
+    pub(crate) fn wmem_queued(&self) -> u32 {
+        let entries = u32::try_from(self.unsent.len() + self.rtx.len()).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
+        bytes.saturating_add(entries.saturating_mul(SKB_OVERHEAD))
+    }
+
+    fn notsent_allows(&self, cx_lowat: u32, wake: bool) -> bool {
+        let limit = self.user.notsent_lowat.unwrap_or(cx_lowat);
+        let unsent = u64::from((self.snd.write_seq - self.snd.nxt) as u32); // forward
+        unsent << u32::from(wake) < u64::from(limit)
+    }
+
+    /// `sk_stream_memory_free`
+    fn memory_free(&self, lowat: u32) -> bool {
+        self.wmem_queued() < self.sndbuf && self.notsent_allows(lowat, false)
+    }
+
+    /// `__sk_stream_is_writeable`: what `poll` calls writable: a third of the buffer is free.
+    pub(crate) fn is_writable(&self, lowat: u32) -> bool {
+        let queued = self.wmem_queued();
+        queued < self.sndbuf && self.sndbuf - queued >= queued >> 1 && self.notsent_allows(lowat, true)
+    }
+
+    /// `tcp_check_space`: an ACK made room for a writer that waits.
+    pub(crate) fn check_send_space(&mut self, cx: &mut Cx<'_>) {
+        if !self.no_space {
+            return;
+        }
+        // tcp_should_expand_sndbuf
+        if !self.sndbuf_locked && self.in_flight() < self.window.cwnd {
+            self.expand_sndbuf(cx);
+            self.window.used_stamp = cx.now;
+        }
+        if self.is_writable(cx.sysctl.tcp_notsent_lowat) {
+            self.no_space = false;
+            cx.wake.writable = true;
+        }
+    }
+
+    /// `forced_push`
+    fn forced_push(&self) -> bool {
+        self.snd.write_seq.after(self.snd.pushed_seq + (self.snd.max_window >> 1))
+    }
+
+    /// `tcp_mark_push`
+    fn mark_push(&mut self) {
+        if let Some(tail) = self.unsent.back_mut() {
+            tail.flags = tail.flags.with(Flags::PSH);
+        }
+        self.snd.pushed_seq = self.snd.write_seq;
+    }
+
+    /// Takes `data` from `from` on (what an earlier try of the same call has not taken).
+    pub(crate) fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        data: &Bytes,
+        from: usize,
+        flags: MsgFlags,
+    ) -> Result<Sent, Errno> {
+        self.rate_check_app_limited();
+        if !self.state.may_send() {
+            match self.error.take() {
+                Some(errno) if from == 0 => return Err(errno),
+                Some(errno) => {
+                    self.error = Some(errno);
+                    return Ok(Sent::Done(from));
+                }
+                None => {}
+            }
+            if matches!(self.state, State::SynSent | State::SynRecv) && !self.shutdown_wr {
+                return Ok(Sent::Wait(from));
+            }
+            return if from > 0 { Ok(Sent::Done(from)) } else { Err(Errno::EPIPE) };
+        }
+        if self.error.is_some() || self.shutdown_wr {
+            if from > 0 {
+                return Ok(Sent::Done(from));
+            }
+            return Err(self.error.take().unwrap_or(Errno::EPIPE));
+        }
+        let mut mss = self.current_mss();
+        let mut goal = self.size_goal_for(mss, flags);
+        let mut at = from;
+        let lowat = cx.sysctl.tcp_notsent_lowat;
+        while at < data.len() {
+            let room = match self.unsent.back() {
+                Some(tail) if !tail.eor && !tail.flags.fin() => goal.saturating_sub(tail.len()),
+                _ => 0,
+            };
+            let mut copy = room;
+            if room == 0 {
+                if !self.memory_free(lowat) {
+                    self.no_space = true;
+                    if at > from {
+                        self.push(cx, MsgFlags(flags.0 & !MsgFlags::MORE.0), mss, push_all());
+                    }
+                    return Ok(Sent::Wait(at));
+                }
+                self.entail(cx);
+                copy = goal;
+            }
+            let copy = usize::try_from(copy).expect("64 KiB").min(data.len() - at);
+            if at == from
+                && let Some(tail) = self.unsent.back_mut()
+            {
+                tail.flags = tail.flags - Flags::PSH;
+            }
+            self.append(data, at, copy);
+            at += copy;
+            let tail = self.unsent.back_mut().expect("just appended to");
+            if at == data.len() {
+                tail.eor |= flags.has(MsgFlags::EOR);
+                break;
+            }
+            if tail.len() < goal || flags.has(MsgFlags::OOB) {
+                continue;
+            }
+            if self.forced_push() {
+                self.mark_push();
+                self.push_pending(cx, push_all());
+            } else if self.unsent.len() == 1 {
+                self.push_one(cx, mss);
+            }
+            mss = self.current_mss();
+            goal = self.size_goal_for(mss, flags);
+        }
+        if at > from {
+            let nagle = self.nagle;
+            self.push(cx, flags, mss, nagle);
+        }
+        if !self.is_writable(lowat) {
+            self.no_space = true;
+        }
+        Ok(Sent::Done(at))
+    }
+
+    /// `tcp_send_mss`: out-of-band data is not gathered.
+    fn size_goal_for(&mut self, mss: u16, flags: MsgFlags) -> u32 {
+        if flags.has(MsgFlags::OOB) { u32::from(mss) } else { self.size_goal(mss) }
+    }
+
+    /// `tcp_skb_entail`: a new entry at the end.
+    fn entail(&mut self, cx: &mut Cx<'_>) {
+        self.unsent.push_back(Skb::at(self.snd.write_seq));
+        self.nagle.push = false;
+        self.slow_start_after_idle_check(cx);
+    }
+
+    fn append(&mut self, data: &Bytes, at: usize, len: usize) {
+        self.data.push_part(data, at, len);
+        let n = u32::try_from(len).expect("a part of the size goal");
+        self.snd.write_seq += n;
+        let tail = self.unsent.back_mut().expect("the caller made it");
+        tail.end_seq += n;
+        tail.pcount = 0;
+    }
+
+    /// `tcp_push`
+    fn push(&mut self, cx: &mut Cx<'_>, flags: MsgFlags, mss: u16, nagle: Nagle) {
+        if self.unsent.is_empty() {
+            return;
+        }
+        if !flags.has(MsgFlags::MORE) || self.forced_push() {
+            self.mark_push();
+        }
+        if flags.has(MsgFlags::OOB) {
+            self.snd.up = self.snd.write_seq;
+            self.snd.urg_mode = true;
+        }
+        let nagle = if flags.has(MsgFlags::MORE) { Nagle { cork: true, ..Nagle::default() } } else { nagle };
+        if self.write_xmit(cx, mss, nagle, PushOne::No) {
+            self.check_probe_timer(cx);
+        }
+    }
+}
+
+/// `TCP_NAGLE_PUSH`
+fn push_all() -> Nagle {
+    Nagle { push: true, ..Nagle::default() }
+}

@@ -1,0 +1,160 @@
+//! The bytes an application wrote and the peer has not acknowledged (`sk_write_queue`'s pages).
+//!
+//! Large writes become shared chunks that segments refer to without copying; small ones are collected
+//! until a segment needs them.
+
+use std::collections::VecDeque;
+
+use wire::Bytes;
+use wire::tcp::SeqNum;
+
+/// Writes up to this size are collected; larger ones become a chunk of their own.
+const COLLECT_BYTES: usize = 4096;
+
+/// Bytes from `start` on.
+#[derive(Debug, Default)]
+pub(crate) struct SendBuffer {
+    /// Sequence number of the first byte of the first chunk.
+    start: SeqNum,
+    chunks: VecDeque<(SeqNum, Bytes)>,
+    /// Collected bytes after the last chunk.
+    open: Vec<u8>,
+    open_seq: SeqNum,
+}
+
+impl SendBuffer {
+    /// Empty, with the next byte at `seq`.
+    pub(crate) fn at(seq: SeqNum) -> SendBuffer {
+        SendBuffer { start: seq, chunks: VecDeque::new(), open: Vec::new(), open_seq: seq }
+    }
+
+    /// After the last byte.
+    pub(crate) fn end(&self) -> SeqNum {
+        self.open_seq + len32(self.open.len())
+    }
+
+    /// Bytes held.
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.end() - self.start).expect("the end is not before the start")
+    }
+
+    /// Appends a copy of `bytes`.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if bytes.len() > COLLECT_BYTES {
+            self.push_shared(Bytes::from(bytes));
+        } else {
+            if self.open.len() + bytes.len() > COLLECT_BYTES {
+                self.seal();
+            }
+            self.open.extend_from_slice(bytes);
+        }
+    }
+
+    /// Appends `len` bytes of `data` from `at` on; many are shared, few are copied.
+    pub(crate) fn push_part(&mut self, data: &Bytes, at: usize, len: usize) {
+        if len > COLLECT_BYTES {
+            self.push_shared(data.slice(at..at + len));
+        } else {
+            self.push(&data[at..at + len]);
+        }
+    }
+
+    /// Appends `bytes` without copying them.
+    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
+        self.seal();
+        if !bytes.is_empty() {
+            let seq = self.open_seq;
+            self.open_seq = seq + len32(bytes.len());
+            self.chunks.push_back((seq, bytes));
+        }
+    }
+
+    /// Skips a sequence number that carries no byte (SYN).
+    pub(crate) fn skip_to(&mut self, seq: SeqNum) {
+        debug_assert!(self.chunks.is_empty() && self.open.is_empty(), "only before the first byte");
+        self.start = seq;
+        self.open_seq = seq;
+    }
+
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let bytes = Bytes::from(self.open.as_slice());
+            let seq = self.open_seq;
+            self.open_seq = seq + len32(bytes.len());
+            self.open.clear();
+            self.chunks.push_back((seq, bytes));
+        }
+    }
+
+    /// The `len` bytes from `seq` on, shared when they stand in one chunk. Panics when they are not held.
+    pub(crate) fn slice(&mut self, seq: SeqNum, len: usize) -> Bytes {
+        if len == 0 {
+            return Bytes::new();
+        }
+        if (seq + len32(len)).after(self.open_seq) {
+            self.seal();
+        }
+        let mut index = self.chunks.partition_point(|(s, _)| s.before_eq(seq)) - 1;
+        let (first_seq, first) = &self.chunks[index];
+        let at = usize::try_from(seq - *first_seq).expect("the chunk begins at or before it");
+        if at + len <= first.len() {
+            return first.slice(at..at + len);
+        }
+        let mut joined = Vec::with_capacity(len);
+        joined.extend_from_slice(&first[at..]);
+        while joined.len() < len {
+            index += 1;
+            let chunk = &self.chunks[index].1;
+            let want = (len - joined.len()).min(chunk.len());
+            joined.extend_from_slice(&chunk[..want]);
+        }
+        joined.into()
+    }
+
+    /// Forgets everything before `una`.
+    pub(crate) fn acknowledge(&mut self, una: SeqNum) {
+        while let Some((seq, bytes)) = self.chunks.front() {
+            if (*seq + len32(bytes.len())).after(una) {
+                break;
+            }
+            self.chunks.pop_front();
+        }
+        if self.chunks.is_empty() && una.after(self.open_seq) {
+            let gone = usize::try_from(una - self.open_seq).expect("after").min(self.open.len());
+            self.open.drain(..gone);
+            self.open_seq += len32(gone);
+        }
+        self.start = self.start.latest(una).earliest(self.end());
+    }
+}
+
+fn len32(n: usize) -> u32 {
+    u32::try_from(n).expect("send buffers are far below 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_cross_chunks_and_the_sequence_wrap() {
+        let iss = SeqNum(u32::MAX - 5_000);
+        let all: Vec<u8> = (0..40_000u32).map(|i| (i % 253) as u8).collect();
+        let mut buffer = SendBuffer::at(iss);
+        let mut at = 0;
+        for n in [10, 20, 9_000, 3_000, 3_000, 1, 20_000, 4_969] {
+            buffer.push(&all[at..at + n]);
+            at += n;
+        }
+        assert_eq!(buffer.len(), all.len());
+        for from in (0..all.len() - 1_448).step_by(777) {
+            assert_eq!(*buffer.slice(iss + from as u32, 1_448), all[from..from + 1_448]);
+        }
+        buffer.acknowledge(iss + 15_001);
+        assert_eq!(buffer.len(), 40_000 - 15_001);
+        assert_eq!(*buffer.slice(iss + 15_001, 100), all[15_001..15_101]);
+        buffer.acknowledge(iss + 40_000);
+        assert_eq!(buffer.len(), 0);
+        assert_eq!(buffer.end(), iss + 40_000);
+    }
+}

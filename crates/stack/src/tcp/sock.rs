@@ -1,0 +1,135 @@
+//! A `SOCK_STREAM` socket as system calls and the tables see it, whatever stage it is in. Linux: `struct socket`,
+//! `struct inet_sock`, `struct inet_connection_sock`.
+
+use std::net::IpAddr;
+
+use super::isn::Secrets;
+use super::listen::Listener;
+use super::request::RequestSock;
+use super::tables::Ehash;
+use super::tcb::{Nagle, Tcb, UserOptions};
+use super::time_wait::TimeWaitSock;
+use crate::Errno;
+use crate::call::Domain;
+use crate::rng::Rng;
+use crate::route::Dst;
+use crate::socket::slab::Slab;
+use crate::socket::sock::SockOptions;
+
+/// `sock->state` (`enum socket_state`): what `connect` has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Unconnected,
+    Connecting,
+    Connected,
+}
+
+/// Settings that a connection is made with (or, on a listener, that its connections inherit).
+#[derive(Clone, Debug)]
+pub(crate) struct Prep {
+    pub(crate) user: UserOptions,
+    pub(crate) nagle: Nagle,
+    /// `TCP_MAXSEG`; 0 for none.
+    pub(crate) user_mss: u16,
+    /// `TCP_CONGESTION`
+    pub(crate) congestion: &'static str,
+    pub(crate) sndbuf_locked: bool,
+    pub(crate) rcvbuf_locked: bool,
+    /// `TCP_QUICKACK` 0 before connecting.
+    pub(crate) pingpong: bool,
+}
+
+/// No file: a connection that was not accepted yet, or an orphan.
+pub(crate) const NO_FILE: u32 = u32::MAX;
+
+/// In no bind bucket.
+pub(crate) const NO_PLACE: u32 = u32::MAX;
+
+/// One socket.
+#[derive(Debug)]
+pub(crate) struct TcpSock {
+    pub(crate) domain: Domain,
+    pub(crate) serial: u32,
+    pub(crate) file: u32,
+    pub(crate) opts: Box<SockOptions>,
+    pub(crate) prep: Box<Prep>,
+    pub(crate) rcv_addr: IpAddr,
+    pub(crate) saddr: IpAddr,
+    /// `inet_num`; 0 while it has none.
+    pub(crate) port: u16,
+    /// Its place in the bind bucket of `port`.
+    pub(crate) bind_place: u32,
+    pub(crate) addr_locked: bool,
+    pub(crate) port_locked: bool,
+    pub(crate) peer_scope: u32,
+    pub(crate) dst: Option<(u32, Dst)>,
+    pub(crate) ip_id: u16,
+    pub(crate) phase: Phase,
+    /// In the established table under this hash.
+    pub(crate) hash: Option<u32>,
+    /// In the accept queue of this listener.
+    pub(crate) parent: Option<u32>,
+    /// `sk_err` and `sk_shutdown` while there is no connection.
+    pub(crate) error: Option<Errno>,
+    pub(crate) shutdown_rd: bool,
+    pub(crate) shutdown_wr: bool,
+    /// A process waits in `close` for the FIN to be acknowledged (`SO_LINGER`).
+    pub(crate) lingering: bool,
+    pub(crate) linger_until: Option<wire::Instant>,
+    pub(crate) tcb: Option<Box<Tcb>>,
+    pub(crate) listener: Option<Box<Listener>>,
+}
+
+impl TcpSock {
+    /// `ss`'s word for its state.
+    pub(crate) fn state_name(&self) -> &'static str {
+        if self.listener.is_some() {
+            return "LISTEN";
+        }
+        self.tcb.as_ref().map_or("UNCONN", |t| t.state().name())
+    }
+}
+
+/// TCP's tables.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    pub(crate) socks: Slab<Box<TcpSock>>,
+    pub(crate) requests: Slab<RequestSock>,
+    pub(crate) time_waits: Slab<TimeWaitSock>,
+    pub(crate) ehash: Ehash,
+    pub(crate) binds: super::bind::BindTable,
+    /// Listeners by port, oldest first.
+    pub(crate) listeners: crate::udp::ports::PortTable,
+    pub(crate) secrets: Secrets,
+    pub(crate) rng: Rng,
+    /// `tcp_orphan_count`
+    pub(crate) orphans: u32,
+    /// `tw_count`
+    pub(crate) time_wait_count: u32,
+    /// `table_perturb`: a salt of port choices by destination; empty before the first.
+    pub(crate) port_perturb: Vec<u32>,
+    /// Segments of the step that is being taken.
+    pub(super) segments: Vec<super::cx::OutSegment>,
+    /// State changes of it.
+    pub(super) transitions: Vec<(super::tcb::State, super::tcb::State)>,
+}
+
+impl Tcp {
+    pub(crate) fn new(rng: &Rng) -> Tcp {
+        Tcp {
+            socks: Slab::default(),
+            requests: Slab::default(),
+            time_waits: Slab::default(),
+            ehash: Ehash::default(),
+            binds: super::bind::BindTable::default(),
+            listeners: crate::udp::ports::PortTable::default(),
+            secrets: Secrets::new(rng),
+            rng: rng.fork("tcp"),
+            orphans: 0,
+            time_wait_count: 0,
+            port_perturb: Vec::new(),
+            segments: Vec::new(),
+            transitions: Vec::new(),
+        }
+    }
+}

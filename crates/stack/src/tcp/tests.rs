@@ -1,0 +1,7 @@
+//! Two hosts on a wire, real system calls: what programs see and what goes over the wire.
+
+mod basic;
+mod ending;
+mod fixture;
+mod listening;
+mod opening;

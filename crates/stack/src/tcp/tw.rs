@@ -1,0 +1,293 @@
+//! The table side of TIME_WAIT: entries come, are asked, are used again, go. TRUTH.md §4, §7.
+//!
+//! Linux: tcp_minisocks.c `tcp_time_wait`; inet_timewait_sock.c; tcp_ipv4.c `tcp_twsk_unique`, `tcp_v4_timewait_ack`.
+
+use core::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+
+use wire::tcp::{Flags, Header, OptionSet, SeqNum, Timestamps};
+use wire::{Bytes, Instant};
+
+use super::bind::Holder;
+use super::cx::{OutSegment, clock_ms, clock_s};
+use super::input::Segment;
+use super::sock::{NO_FILE, NO_PLACE};
+use super::tables::Owner;
+use super::time_wait::{TIME_WAIT_LEN, TimeWaitSock, TwSegment, TwVerdict};
+use crate::ip::RxMeta;
+use crate::mib::Counter;
+use crate::record::What;
+use crate::{DropReason, Stack, TimerKey};
+
+/// What a new connection takes over from the TIME_WAIT entry in its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recycled {
+    pub(crate) entry: u32,
+    pub(crate) iss: SeqNum,
+    pub(crate) ts_recent: u32,
+    pub(crate) ts_recent_stamp: u32,
+}
+
+impl Stack {
+    /// `tcp_time_wait`: the connection becomes a TIME_WAIT (or FIN_WAIT2) entry, unless there are too many.
+    pub(super) fn enter_time_wait(&mut self, now: Instant, id: u32, fin_wait2: bool, timeout: Duration) {
+        let sock = &self.tcp.socks[id];
+        let tcb = sock.tcb.as_ref().expect("its own step asked for it");
+        let before = tcb.state().name();
+        let limit = u32::try_from(self.sysctl.ns.tcp_max_tw_buckets).unwrap_or(0);
+        let hash = sock.hash;
+        match hash {
+            Some(hash) if self.tcp.time_wait_count < limit => {
+                let timeout = if fin_wait2 { timeout.max(tcb.rto * 7 / 2) } else { TIME_WAIT_LEN };
+                let entry = TimeWaitSock {
+                    local: tcb.local,
+                    remote: tcb.remote,
+                    fin_wait2,
+                    rcv_nxt: tcb.rcv.nxt,
+                    snd_nxt: tcb.snd.nxt,
+                    rcv_wnd: tcb.receive_window(),
+                    rcv_wscale: tcb.rcv.wscale,
+                    ts_ok: tcb.ts.ok,
+                    ts_recent: tcb.ts.recent,
+                    ts_recent_stamp: tcb.ts.recent_stamp,
+                    ts_offset: tcb.ts.offset,
+                    entered_ms: clock_ms(now),
+                    reuse: sock.opts.reuse_addr,
+                    reuse_port: sock.opts.reuse_port,
+                    last_oow_ack: None,
+                    tos: if tcb.remote.is_ipv4() { sock.opts.tos } else { sock.opts.tclass },
+                    serial: sock.serial,
+                    bind_place: NO_PLACE,
+                    hash,
+                    rcv_addr: sock.rcv_addr,
+                    timer: None,
+                    timer_at: None,
+                };
+                let (port, serial) = (sock.port, sock.serial);
+                let addrs = (entry.local, entry.remote);
+                let tw = self.tcp.time_waits.insert(entry);
+                self.tcp.time_wait_count += 1;
+                self.tcp.ehash.replace(hash, Owner::Full(id), Owner::TimeWait(tw));
+                self.tcp.socks[id].hash = None;
+                let place = self.tcp.binds.add(port, Holder::TimeWait(tw), true);
+                self.tcp.time_waits[tw].bind_place = place;
+                let kill = timeout <= Duration::from_secs(4);
+                self.mib.inc(if kill { Counter::TcpExtTWKilled } else { Counter::TcpExtTW });
+                self.time_wait_rearm(now, tw, timeout);
+                let after = if fin_wait2 { "FIN-WAIT-2" } else { "TIME-WAIT" };
+                if before != after {
+                    self.out.record(now, || What::Sock {
+                        sock: serial,
+                        from: Some(before),
+                        to: Some(after),
+                        addrs: format!("{} {}", addrs.0, addrs.1),
+                    });
+                }
+                self.tcp_step(now, id, |tcb, cx| {
+                    tcb.done(cx);
+                    cx.transitions.clear();
+                    cx.fate = None;
+                });
+            }
+            _ => {
+                self.mib.inc(Counter::TcpExtTCPTimeWaitOverflow);
+                self.tcp_step(now, id, |tcb, cx| {
+                    tcb.done(cx);
+                    cx.fate = None;
+                });
+            }
+        }
+    }
+
+    /// `inet_twsk_kill`
+    pub(crate) fn time_wait_kill(&mut self, now: Instant, id: u32) {
+        let tw = self.tcp.time_waits.remove(id).expect("the caller looked at it");
+        if let Some(timer) = tw.timer {
+            self.timers.cancel(timer);
+        }
+        self.tcp.time_wait_count -= 1;
+        self.tcp.ehash.remove(tw.hash, Owner::TimeWait(id));
+        self.tcp_unbind(tw.local.port(), tw.bind_place);
+        let state = if tw.fin_wait2 { "FIN-WAIT-2" } else { "TIME-WAIT" };
+        self.out.record(now, || What::Sock {
+            sock: tw.serial,
+            from: Some(state),
+            to: None,
+            addrs: format!("{} {}", tw.local, tw.remote),
+        });
+    }
+
+    /// `tw_timer_handler`
+    pub(crate) fn tcp_time_wait_timeout(&mut self, now: Instant, id: u32) {
+        self.tcp.time_waits[id].timer = None;
+        self.time_wait_kill(now, id);
+    }
+
+    fn time_wait_rearm(&mut self, now: Instant, id: u32, timeout: Duration) {
+        if let Some(timer) = self.tcp.time_waits[id].timer.take() {
+            self.timers.cancel(timer);
+        }
+        let at = self.config.granularity.fire_at(now, timeout);
+        let timer = self.timers.arm(at, TimerKey::TcpTimeWait(id));
+        let tw = &mut self.tcp.time_waits[id];
+        tw.timer = Some(timer);
+        tw.timer_at = Some(at);
+    }
+
+    /// A segment for an entry (`tcp_v4_rcv`, `do_time_wait`).
+    pub(super) fn time_wait_rcv(
+        &mut self,
+        now: Instant,
+        id: u32,
+        meta: &RxMeta,
+        seg: &mut Segment,
+    ) -> Result<(), DropReason> {
+        let arrived = TwSegment {
+            seq: seg.seq,
+            end_seq: seg.end_seq,
+            flags: seg.header.flags,
+            tsval: seg.header.options.timestamps().map(|t| t.val),
+        };
+        let rfc1337 = self.sysctl.ns.tcp_rfc1337 != 0;
+        let tw = &mut self.tcp.time_waits[id];
+        let was_fin_wait2 = tw.fin_wait2;
+        let step = tw.segment_arrives(&arrived, clock_s(now), rfc1337);
+        if was_fin_wait2 && !tw.fin_wait2 {
+            let (sock, local, remote) = (tw.serial, tw.local, tw.remote);
+            tw.entered_ms = clock_ms(now);
+            self.out.record(now, || What::Sock {
+                sock,
+                from: Some("FIN-WAIT-2"),
+                to: Some("TIME-WAIT"),
+                addrs: format!("{local} {remote}"),
+            });
+        }
+        if let Some(timeout) = step.rearm {
+            self.time_wait_rearm(now, id, timeout);
+        }
+        match step.verdict {
+            TwVerdict::Success => {}
+            TwVerdict::Kill => self.time_wait_kill(now, id),
+            TwVerdict::Ack => self.time_wait_ack(now, id, seg, was_fin_wait2),
+            TwVerdict::Reset => {
+                self.send_reset_for(now, meta, seg);
+                self.time_wait_kill(now, id);
+            }
+            TwVerdict::Syn(isn) => {
+                let local = SocketAddr::new(meta.dst, seg.header.dst_port);
+                let remote = SocketAddr::new(meta.src, seg.header.src_port);
+                match self.listener_lookup(local, remote, meta.ifindex) {
+                    Some(listener) => {
+                        self.time_wait_kill(now, id);
+                        return self.listener_rcv(now, listener, meta, seg, Some(isn));
+                    }
+                    None => self.time_wait_ack(now, id, seg, was_fin_wait2),
+                }
+            }
+        }
+        Err(DropReason::NotSpecified)
+    }
+
+    /// `tcp_v4_timewait_ack`, after `tcp_timewait_check_oow_rate_limit` for what is no data.
+    fn time_wait_ack(&mut self, now: Instant, id: u32, seg: &Segment, fin_wait2: bool) {
+        let has_data = seg.seq != seg.end_seq && !seg.header.flags.syn();
+        let limit = self.sysctl.ns.tcp_invalid_ratelimit;
+        let tw = &mut self.tcp.time_waits[id];
+        if !has_data {
+            if tw.last_oow_ack.is_some_and(|last| now - last < limit) {
+                self.mib.inc(if fin_wait2 {
+                    Counter::TcpExtTCPACKSkippedFinWait2
+                } else {
+                    Counter::TcpExtTCPACKSkippedTimeWait
+                });
+                return;
+            }
+            tw.last_oow_ack = Some(now);
+        }
+        let ts = Timestamps { val: Self::tsval(now, tw.ts_offset), ecr: tw.ts_recent };
+        let set = OptionSet { timestamps: tw.ts_ok.then_some(ts), ..OptionSet::default() };
+        let header = Header {
+            src_port: tw.local.port(),
+            dst_port: tw.remote.port(),
+            seq: tw.snd_nxt,
+            ack: tw.rcv_nxt,
+            flags: Flags::ACK,
+            window: u16::try_from((tw.rcv_wnd >> tw.rcv_wscale).min(65_535)).expect("clamped"),
+            options: set.build().expect("a timestamp fits"),
+            ..Header::default()
+        };
+        let (local, remote, tos) = (tw.local, tw.remote, tw.tos);
+        self.mib.inc(Counter::TcpOutSegs);
+        let segment = OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false };
+        self.emit_without_socket(now, None, local, remote, &segment, tos);
+    }
+
+    /// `tcp_twsk_unique`: may a new connection take the place of this entry? `chosen`: `connect` looks for a port, so
+    /// that the entry must be old enough; a bound port needs only timestamps (TRUTH 7bB).
+    pub(super) fn time_wait_reusable(&self, now: Instant, id: u32, chosen: bool) -> Option<Recycled> {
+        let tw = &self.tcp.time_waits[id];
+        let mut reuse = self.sysctl.ns.tcp_tw_reuse != 0;
+        if self.sysctl.ns.tcp_tw_reuse == 2 {
+            let loopback = |ip: IpAddr| ip.is_loopback();
+            reuse = loopback(tw.local.ip()) || loopback(tw.remote.ip());
+        }
+        if tw.ts_recent_stamp == 0 || !tw.ts_ok {
+            return None;
+        }
+        let age = clock_ms(now).wrapping_sub(tw.entered_ms);
+        if chosen && !(reuse && age as i32 > 0 && age > self.sysctl.ns.tcp_tw_reuse_delay) {
+            return None;
+        }
+        let mut iss = tw.snd_nxt + 65_535 + 2;
+        if iss.0 == 0 {
+            iss = SeqNum(1);
+        }
+        Some(Recycled { entry: id, iss, ts_recent: tw.ts_recent, ts_recent_stamp: tw.ts_recent_stamp })
+    }
+
+    /// Takes a holder out of its bind bucket.
+    pub(super) fn tcp_unbind(&mut self, port: u16, place: u32) {
+        if place == NO_PLACE {
+            return;
+        }
+        match self.tcp.binds.remove(port, place) {
+            Some(Holder::Sock(moved)) => self.tcp.socks[moved].bind_place = place,
+            Some(Holder::TimeWait(moved)) => self.tcp.time_waits[moved].bind_place = place,
+            None => {}
+        }
+    }
+
+    /// `inet_put_port`
+    pub(super) fn tcp_put_port(&mut self, id: u32) {
+        let sock = &mut self.tcp.socks[id];
+        let place = core::mem::replace(&mut sock.bind_place, NO_PLACE);
+        let port = sock.port;
+        self.tcp_unbind(port, place);
+    }
+
+    /// `inet_unhash`
+    pub(super) fn tcp_unhash(&mut self, id: u32) {
+        if let Some(hash) = self.tcp.socks[id].hash.take() {
+            self.tcp.ehash.remove(hash, Owner::Full(id));
+        }
+    }
+
+    /// `inet_csk_destroy_sock`: nothing is left of it.
+    pub(super) fn tcp_destroy(&mut self, _now: Instant, id: u32) {
+        self.tcp_unhash(id);
+        self.tcp_put_port(id);
+        let Some(mut sock) = self.tcp.socks.remove(id) else { return };
+        debug_assert_eq!(sock.file, NO_FILE, "a file holds it");
+        if let Some(parent) = sock.parent
+            && let Some(listener) = self.tcp.socks.get_mut(parent).and_then(|p| p.listener.as_mut())
+        {
+            listener.accept.retain(|c| *c != id);
+        }
+        if let Some(tcb) = &mut sock.tcb {
+            tcb.timers.remove_all(&mut self.timers);
+            if tcb.orphan_counted {
+                self.tcp.orphans -= 1;
+            }
+        }
+    }
+}
