@@ -13,7 +13,7 @@ use wire::Instant;
 
 use crate::align::{Step, align};
 use crate::ladder::text_width;
-use crate::normal::{Class, Item, lanes};
+use crate::normal::{Class, Item, Lane, lanes};
 
 /// How far the kernel's times may be from the stack's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,8 @@ pub struct Tolerance {
     pub late: Duration,
     /// The kernel's timers fire on a timer wheel of this frequency, which rounds up.
     pub wheel_hz: Option<u32>,
-    /// The stack's timers do so too: then the kernel may also be earlier, as the wheels are out of phase.
+    /// The stack's timers do so too: the wheels are out of phase, so the kernel may also be earlier, but not
+    /// earlier than with ideal timers (see [`compare_on_wheel`]).
     pub stack_on_wheel: bool,
     /// `nstat` counters that must be equal, such as `UdpNoPorts`.
     pub counters: Vec<String>,
@@ -55,7 +56,7 @@ impl Tolerance {
     /// Against a real kernel with `CONFIG_HZ=hz`, on a machine that is also busy with other things.
     pub fn wheel(hz: u32) -> Tolerance {
         Tolerance {
-            early: Duration::from_millis(20),
+            early: Duration::from_millis(2),
             late: Duration::from_millis(80),
             wheel_hz: Some(hz),
             stack_on_wheel: true,
@@ -78,11 +79,12 @@ impl Tolerance {
         }
     }
 
-    /// The earliest and latest time at which the kernel may do what the stack did at `at`.
+    /// The earliest and latest time at which the kernel may do what the stack did at `at`, and would have done at
+    /// `ideal` if its timers fired at their nominal times, when that is known: no kernel's timer fires before.
     ///
     /// A wheel rounds a timeout up by at most an eighth of itself (Linux: kernel/time/timer.c, LVL_GRAN);
     /// no timeout is longer than the run so far, and one jiffy comes on top.
-    pub fn window(&self, at: Instant) -> (Instant, Instant) {
+    pub fn window(&self, at: Instant, ideal: Option<Instant>) -> (Instant, Instant) {
         let wheel = match self.wheel_hz {
             Some(hz) => {
                 let jiffy = 1_000_000_000 / u64::from(hz.max(1));
@@ -90,8 +92,12 @@ impl Tolerance {
             }
             None => Duration::ZERO,
         };
-        let early = if self.stack_on_wheel { self.early + wheel } else { self.early };
-        (at - early, at + self.late + wheel)
+        let earliest = match ideal {
+            Some(ideal) => at.min(ideal),
+            None if self.stack_on_wheel => at - wheel,
+            None => at,
+        };
+        (earliest - self.early, at + self.late + wheel)
     }
 }
 
@@ -144,6 +150,26 @@ const CONTEXT: usize = 3;
 
 /// Compares a run on our stack with the same scenario's run on a real kernel.
 pub fn compare(stack: &Journal, linux: &Journal, tolerance: &Tolerance) -> Comparison {
+    compare_lanes(stack, BTreeMap::new(), linux, tolerance)
+}
+
+/// As [`compare`], where the stack's timers were on a wheel, out of phase with the kernel's. `ideal` is the stack's
+/// run with timers that fire at their nominal times: the kernel may do nothing earlier than that.
+pub fn compare_on_wheel(
+    stack: &Journal,
+    ideal: &Journal,
+    linux: &Journal,
+    tolerance: &Tolerance,
+) -> Comparison {
+    compare_lanes(stack, lanes(ideal), linux, tolerance)
+}
+
+fn compare_lanes(
+    stack: &Journal,
+    ideal: BTreeMap<(Class, String), Lane>,
+    linux: &Journal,
+    tolerance: &Tolerance,
+) -> Comparison {
     let mut left = lanes(stack);
     let mut right = lanes(linux);
     let mut c = Comparison::default();
@@ -155,7 +181,8 @@ pub fn compare(stack: &Journal, linux: &Journal, tolerance: &Tolerance) -> Compa
             continue;
         }
         let (a, b) = (left.remove(&place).unwrap_or_default(), right.remove(&place).unwrap_or_default());
-        c.lane(&place.1, place.0, &a, &b, tolerance);
+        let nominal = ideal.get(&place).map_or_else(Vec::new, |lane| nominal_times(&a, lane));
+        c.lane(&place, &Sides { a: &a, nominal, b: &b }, tolerance);
     }
     c.compare_counters(stack, linux, tolerance);
     c.differences.sort_by_key(|d| d.at_ns);
@@ -164,8 +191,8 @@ pub fn compare(stack: &Journal, linux: &Journal, tolerance: &Tolerance) -> Compa
 }
 
 impl Comparison {
-    fn lane(&mut self, place: &str, class: Class, a: &[Item], b: &[Item], tolerance: &Tolerance) {
-        let keys = |items: &[Item]| items.iter().map(|i| i.key.clone()).collect::<Vec<_>>();
+    fn lane(&mut self, (class, place): &(Class, String), sides: &Sides<'_>, tolerance: &Tolerance) {
+        let Sides { a, nominal, b } = sides;
         let steps = align(&keys(a), &keys(b));
         let n = steps.iter().filter(|s| matches!(s, Step::Both(..))).count();
         match class {
@@ -175,7 +202,10 @@ impl Comparison {
         }
         for (i, step) in steps.iter().enumerate() {
             let found = match *step {
-                Step::Both(x, y) => self.time(&a[x], &b[y], tolerance).map(|what| (a[x].at, what)),
+                Step::Both(x, y) => {
+                    let nominal = nominal.get(x).copied().flatten();
+                    self.time(&a[x], nominal, &b[y], tolerance).map(|what| (a[x].at, what))
+                }
                 // A thing that changed shows as one of each kind, side by side.
                 Step::Left(x) => Some((a[x].at, self.only(&a[x], steps.get(i + 1), b, "the stack"))),
                 Step::Right(y) if i > 0 && matches!(steps[i - 1], Step::Left(_)) => {
@@ -187,7 +217,7 @@ impl Comparison {
             if let Some((at, what)) = found {
                 let context = context(&steps, i, a, b);
                 self.differences.push(Difference {
-                    place: place.to_string(),
+                    place: place.clone(),
                     what,
                     at_ns: at.as_nanos(),
                     context,
@@ -208,7 +238,13 @@ impl Comparison {
         }
     }
 
-    fn time(&mut self, a: &Item, b: &Item, tolerance: &Tolerance) -> Option<String> {
+    fn time(
+        &mut self,
+        a: &Item,
+        nominal: Option<Instant>,
+        b: &Item,
+        tolerance: &Tolerance,
+    ) -> Option<String> {
         if a.any_time || b.any_time {
             return None;
         }
@@ -217,7 +253,7 @@ impl Comparison {
         if skew.abs() > self.largest_skew_ns.abs() {
             self.largest_skew_ns = skew;
         }
-        let (earliest, latest) = tolerance.window(a.at);
+        let (earliest, latest) = tolerance.window(a.at, nominal);
         let word = if b.at < earliest {
             "earlier"
         } else if b.at > latest {
@@ -295,6 +331,29 @@ impl Comparison {
         let _ = writeln!(text, "equal besides: {counts}");
         text
     }
+}
+
+/// One place's things on both sides.
+struct Sides<'a> {
+    a: &'a [Item],
+    /// When each of `a` happens with ideal timers; empty or `None` where that is not known.
+    nominal: Vec<Option<Instant>>,
+    b: &'a [Item],
+}
+
+fn keys(items: &[Item]) -> Vec<&str> {
+    items.iter().map(|i| i.key.as_str()).collect()
+}
+
+/// For each thing of `lane` the time of the same in `ideal`.
+fn nominal_times(lane: &[Item], ideal: &[Item]) -> Vec<Option<Instant>> {
+    let mut times = vec![None; lane.len()];
+    for step in align(&keys(lane), &keys(ideal)) {
+        if let Step::Both(x, y) = step {
+            times[x] = Some(ideal[y].at);
+        }
+    }
+    times
 }
 
 /// The first word in which two keys differ.

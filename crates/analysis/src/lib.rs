@@ -21,7 +21,7 @@ pub mod traffic;
 pub mod view;
 
 pub use capture::from_capture;
-pub use compare::{Comparison, Tolerance, compare};
+pub use compare::{Comparison, Tolerance, compare, compare_on_wheel};
 pub use diff::{Diff, diff};
 pub use explain::{Explanation, explain};
 pub use export::pcapng;

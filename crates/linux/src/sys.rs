@@ -165,6 +165,65 @@ pub(crate) fn recv_with_fds(
     Ok((len, fds))
 }
 
+/// From now on [`recv_with_pid`] tells who wrote.
+pub(crate) fn ask_for_pids(socket: &OwnedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let len = libc::socklen_t::try_from(size_of_val(&on)).expect("an integer's size");
+    // SAFETY: reads one integer on our stack.
+    check(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, (&raw const on).cast(), len)
+    })
+    .map(drop)
+}
+
+/// `recv(2)` that does not wait, and the writer's process number as it is known here.
+pub(crate) fn recv_with_pid(socket: RawFd, buf: &mut [u8]) -> io::Result<(usize, Option<libc::pid_t>)> {
+    let mut space = FdSpace([0; _]);
+    let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let mut pid = None;
+    // SAFETY: as in recv_with_fds; an SCM_CREDENTIALS message holds one ucred, plain data.
+    let len = unsafe {
+        let mut msg: libc::msghdr = std::mem::zeroed();
+        msg.msg_iov = &raw mut iov;
+        msg.msg_iovlen = 1;
+        msg.msg_control = space.0.as_mut_ptr().cast();
+        msg.msg_controllen = space.0.len();
+        let len = check_len(libc::recvmsg(socket, &raw mut msg, libc::MSG_DONTWAIT))?;
+        let mut cmsg = libc::CMSG_FIRSTHDR(&raw const msg);
+        while !cmsg.is_null() {
+            if (*cmsg).cmsg_level == libc::SOL_SOCKET && (*cmsg).cmsg_type == libc::SCM_CREDENTIALS {
+                let writer = libc::CMSG_DATA(cmsg).cast::<libc::ucred>().read_unaligned();
+                pid = (writer.pid > 0).then_some(writer.pid);
+            }
+            cmsg = libc::CMSG_NXTHDR(&raw const msg, cmsg);
+        }
+        len
+    };
+    Ok((len, pid))
+}
+
+/// Whether the other side of a Unix socket has read all that was written to it (`SIOCOUTQ`).
+pub(crate) fn all_was_read(socket: &OwnedFd) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: writes one integer on our stack.
+    let ret = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    ret == 0 && bytes == 0
+}
+
+/// Whether there is something to read.
+pub(crate) fn is_readable(fd: &OwnedFd) -> bool {
+    let mut fds = [wait_for_input(fd)];
+    ppoll(&mut fds, Some(Duration::ZERO)).is_ok() && fds[0].revents != 0
+}
+
+/// Whether a process sleeps until somebody wakes it (state `S` in proc_pid_stat(5)); `None` when that cannot be read.
+pub(crate) fn sleeps(pid: libc::pid_t) -> Option<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything, brackets too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.trim_start().starts_with('S'))
+}
+
 /// Waits until a descriptor is ready or the time is over; `None` waits for ever. Signals end the wait.
 pub(crate) fn ppoll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let ts = timeout.map(|t| libc::timespec {

@@ -2,6 +2,7 @@
 
 use analysis::normal::Class;
 use analysis::{Comparison, Tolerance};
+use stack::Granularity;
 use stack::record::Journal;
 
 use crate::file::Compared;
@@ -91,7 +92,8 @@ pub fn twin(plan: &Plan, targets: &Targets) -> Result<Verdict, RunError> {
     ];
     tolerance.skip =
         classes.into_iter().filter(|(word, _)| !compares(*word)).map(|(_, class)| class).collect();
-    let comparison = analysis::compare(&stack.journal, &linux.journal, &tolerance);
+    let ideal = run_with(plan, &Targets::stack(), Granularity::Ideal)?;
+    let comparison = analysis::compare_on_wheel(&stack.journal, &ideal.journal, &linux.journal, &tolerance);
     let differences = comparison.differences.iter().map(|d| format!("{}: {}", d.place, d.what)).collect();
     Ok(Verdict {
         differences,

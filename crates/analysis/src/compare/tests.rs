@@ -87,6 +87,23 @@ fn later_than_the_wheel_and_the_noise_is_a_difference() {
 }
 
 #[test]
+fn nothing_happens_earlier_than_with_ideal_timers() {
+    let ideal = arp_resolution();
+    let stack = as_on_linux(&ideal, 30_000);
+    let tolerance = Tolerance::wheel(250);
+    // The wheels are out of phase: the stack's timer fired 30 ms late, the kernel's only 10.
+    let linux = as_on_linux(&ideal, 10_000);
+    assert!(compare_on_wheel(&stack, &ideal, &linux, &tolerance).agree);
+    let mut early = linux;
+    for r in &mut early.records {
+        r.at = r.at.max(Instant::from_millis(18)) - Duration::from_millis(18);
+    }
+    let c = compare_on_wheel(&stack, &ideal, &early, &tolerance);
+    assert!(!c.agree);
+    assert!(c.differences[0].what.contains("earlier"), "{:?}", c.differences[0]);
+}
+
+#[test]
 fn counters_must_be_equal_when_both_sides_have_some() {
     let mut stack = arp_resolution();
     stack.nodes[1].counters = vec![("UdpNoPorts".into(), 1)];

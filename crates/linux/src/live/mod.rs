@@ -2,6 +2,7 @@
 
 mod admin;
 mod host;
+mod order;
 mod program;
 mod turn;
 
@@ -54,6 +55,9 @@ pub struct LiveProgram {
     pub name: String,
     /// When it starts.
     pub start: Instant,
+    /// Its place among the programs of all hosts: of those that are due at one time the lowest goes on first, and
+    /// the next one when that waits for something.
+    pub order: u32,
     /// What it is.
     pub body: LiveBody,
 }
@@ -130,6 +134,8 @@ pub struct LiveWorld {
     events: u64,
     /// How many there were when last looked at, and when that number was new.
     seen: (u64, Instant),
+    /// The program that goes on before the others of its time may.
+    first: Option<order::First>,
     /// Room for one packet.
     buf: Vec<u8>,
 }
@@ -180,6 +186,7 @@ impl LiveWorld {
             epoch_ns: None,
             events: 0,
             seen: (0, Instant::ZERO),
+            first: None,
             buf: Vec::new(),
         })
     }
@@ -223,7 +230,7 @@ impl LiveWorld {
             self.hosts.iter_mut().position(|h| h.node == node).expect("a node given to LiveWorld::new");
         self.world.external_info(node).programs.push(name.clone());
         let body = LiveBody::Exec { argv, timeout };
-        let program = self.hosts[host].add_program(LiveProgram { name, start, body });
+        let program = self.hosts[host].add_program(LiveProgram { name, start, order: 0, body });
         self.drive_until_program(host, program)?;
         Ok(self.hosts[host].exec_output(program))
     }

@@ -27,6 +27,8 @@ const START_TIME: Duration = Duration::from_secs(5);
 pub(super) struct Running {
     pub(super) name: String,
     pub(super) start: Instant,
+    /// Its place among the programs of all hosts.
+    pub(super) order: u32,
     pub(super) state: State,
     /// `None` for a command.
     pub(super) program: Option<Box<dyn Program>>,
@@ -42,6 +44,8 @@ pub(super) struct Running {
     seq: u32,
     /// What the agent knows it by, once it has started.
     pub(super) id: Option<u64>,
+    /// Its process, by the number it has in our namespace.
+    pid: Option<libc::pid_t>,
 }
 
 /// What a program waits for.
@@ -76,6 +80,8 @@ impl Running {
         Running {
             name: program.name,
             start: program.start,
+            order: program.order,
+            pid: None,
             state: State::NotStarted,
             program: program_body,
             command,
@@ -102,6 +108,20 @@ impl Running {
         }
     }
 
+    /// Whether it waits for somebody else, for a time or for nothing any more: others may go on.
+    pub(super) fn is_blocked(&self) -> bool {
+        match &self.state {
+            State::NotStarted | State::Sleeping(_) | State::Command { .. } | State::Done(_) => true,
+            State::Admin { .. } => false,
+            // Asleep, and not for us: it has the call, and has not answered.
+            State::Calling { .. } => self.socket.as_ref().is_none_or(|socket| {
+                sys::all_was_read(socket)
+                    && self.pid.and_then(sys::sleeps) == Some(true)
+                    && !sys::is_readable(socket)
+            }),
+        }
+    }
+
     /// Makes the process of a program, before its start, so that its first call is not late by a `fork`. `Some`
     /// is the number that its end will be told with.
     pub(super) fn prepare(&mut self, agent: &mut Agent) -> Result<Option<u64>, LinuxError> {
@@ -110,6 +130,7 @@ impl Running {
         }
         let id = agent.id();
         let (ours, theirs) = sys::socketpair(libc::SOCK_STREAM).map_err(LinuxError::io("socketpair"))?;
+        sys::ask_for_pids(&ours).map_err(LinuxError::io("SO_PASSCRED"))?;
         agent.ask(&Request::Program { id }, &[theirs.as_raw_fd()])?;
         // Ours is the only copy left here, so that the end of the process is the end of the connection.
         drop(theirs);
@@ -117,10 +138,11 @@ impl Running {
         let mut said = [0; READY.len()];
         let mut fds = [sys::wait_for_input(&ours)];
         sys::ppoll(&mut fds, Some(START_TIME)).map_err(LinuxError::io("ppoll"))?;
-        let len = sys::recv_now(ours.as_raw_fd(), &mut said)
+        let (len, pid) = sys::recv_with_pid(ours.as_raw_fd(), &mut said)
             .map_err(LinuxError::io(format!("program {}: its process does not start", self.name)))?;
         assert!(said[..len] == *READY, "an agent of another version");
         self.socket = Some(ours);
+        self.pid = pid;
         Ok(Some(id))
     }
 

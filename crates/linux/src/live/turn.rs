@@ -14,7 +14,7 @@ use wire::{Frame, Instant};
 
 use super::host::Tap;
 use super::program::{Running, State};
-use super::{ExecOutput, LiveWorld};
+use super::{ExecOutput, LiveWorld, order};
 use crate::error::LinuxError;
 use crate::permission;
 use crate::probe::Beginning;
@@ -146,6 +146,7 @@ impl LiveWorld {
         let now = self.now();
         while let Some(at) = self.world.next_event()
             && at <= now
+            && !self.is_held(at)
         {
             self.world.advance_to(at);
         }
@@ -366,33 +367,6 @@ impl LiveWorld {
         Ok(())
     }
 
-    /// Programs that start or have slept enough; commands whose time is over.
-    fn wake_programs(&mut self) -> Result<(), LinuxError> {
-        for at in 0..self.hosts.len() {
-            for index in 0..self.hosts[at].programs.len() {
-                let now = self.now();
-                let host = &mut self.hosts[at];
-                let running = &mut host.programs[index];
-                if running.wake().is_none_or(|wake| wake > now) {
-                    continue;
-                }
-                match &mut running.state {
-                    State::NotStarted => {
-                        let (event, id) = running.begin(now, &mut host.agent)?;
-                        host.asked.extend(id.map(|id| (id, index)));
-                        if let Some(event) = event {
-                            self.resume(at, index, event)?;
-                        }
-                    }
-                    State::Sleeping(_) => self.resume(at, index, Event::Woke)?,
-                    State::Command { .. } => self.kill_program(at, index)?,
-                    State::Calling { .. } | State::Admin { .. } | State::Done(_) => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// `SIGKILL`, and the answer that it is gone, which comes at once.
     pub(super) fn kill_program(&mut self, at: usize, index: usize) -> Result<(), LinuxError> {
         let Some(id) = self.hosts[at].programs[index].id else { return Ok(()) };
@@ -412,7 +386,7 @@ impl LiveWorld {
         Ok(())
     }
 
-    fn resume(&mut self, at: usize, index: usize, event: Event) -> Result<(), LinuxError> {
+    pub(super) fn resume(&mut self, at: usize, index: usize, event: Event) -> Result<(), LinuxError> {
         let now = self.now();
         let host = &mut self.hosts[at];
         let mut records = Vec::new();
@@ -434,7 +408,10 @@ impl LiveWorld {
             next = wakes.fold(next, Instant::min);
             host.descriptors(&mut fds);
         }
-        let timeout = next.saturating_since(self.now());
+        let timeout = match self.first {
+            Some(_) => order::LOOK,
+            None => next.saturating_since(self.now()),
+        };
         sys::ppoll(&mut fds, Some(timeout)).map_err(LinuxError::io("ppoll"))?;
         let mut ready = fds.iter().map(|fd| fd.revents != 0);
         for host in &mut self.hosts {

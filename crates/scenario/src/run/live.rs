@@ -35,7 +35,9 @@ pub(super) fn run(plan: &Plan, targets: &Targets, granularity: Granularity) -> R
                 }
                 Target::Linux => {
                     let body = LiveBody::Calls(body);
-                    programs.push(LiveProgram { name: program.name.clone(), start: program.start, body });
+                    let (name, start) = (program.name.clone(), program.start);
+                    let order = u32::try_from(p).expect("few programs");
+                    programs.push(LiveProgram { name, start, order, body });
                     results += 1;
                     Ran::Live(results - 1)
                 }
