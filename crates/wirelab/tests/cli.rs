@@ -164,6 +164,28 @@ fn a_capture_that_cannot_be_written_is_an_error_and_leaves_nothing() {
     assert!(files(dir.path()).is_empty());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_capture_for_a_device_or_pipe_goes_through_it_and_leaves_it_there() {
+    let dir = temp();
+    let full = wirelab(dir.path(), &["run", "arp-resolution", "--quiet", "--pcap", "/dev/full"]);
+    assert_eq!(full.status.code(), Some(3), "no space left: {}", stderr(&full));
+    let is_device = |path: &str| {
+        use std::os::unix::fs::FileTypeExt as _;
+        std::fs::metadata(path).expect("there").file_type().is_char_device()
+    };
+    assert!(is_device("/dev/full"), "the device is still one");
+    let out = wirelab(dir.path(), &["run", "arp-resolution", "--quiet", "--pcap", "/dev/stdout"]);
+    let capture = wire::capture::read(&out.stdout).expect("the capture went to the pipe");
+    assert!(capture.problem.is_none() && !capture.packets.is_empty());
+    // A link is followed, as by every program that writes a file.
+    std::os::unix::fs::symlink("real.pcapng", dir.path().join("link.pcapng")).expect("linked");
+    std::fs::write(dir.path().join("real.pcapng"), b"old").expect("written");
+    wirelab(dir.path(), &["run", "arp-resolution", "--quiet", "--pcap", "link.pcapng"]);
+    assert!(std::fs::read(dir.path().join("real.pcapng")).expect("readable").len() > 100);
+    assert!(dir.path().join("link.pcapng").is_symlink());
+}
+
 #[test]
 fn ladder_draws_captures_whole_filtered_and_cut() {
     let dir = temp();
