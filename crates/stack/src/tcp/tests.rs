@@ -5,3 +5,4 @@ mod ending;
 mod fixture;
 mod listening;
 mod opening;
+mod transfer;

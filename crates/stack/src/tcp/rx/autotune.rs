@@ -7,17 +7,16 @@ use super::super::tcb::Tcb;
 use super::window::window_from_space;
 
 impl Tcb {
-    /// `tcp_rcv_rtt_update`: by timestamps it is smoothed, by windows the minimum counts.
+    /// `tcp_rcv_rtt_update`: a shorter sample counts at once; a longer one by windows does not, one by timestamps is
+    /// smoothed in unless data waits to be read (then the application, not the path, is slow).
     fn rcv_rtt_update(&mut self, sample_us: u32, by_window: bool) {
-        let m = sample_us.max(1);
+        let m = sample_us.max(1).saturating_mul(8);
         let old = self.rx.rtt_us8;
-        self.rx.rtt_us8 = if old == 0 {
-            m << 3
-        } else if by_window {
-            if m << 3 < old { m << 3 } else { old }
-        } else {
-            (i64::from(old) + i64::from(m) - i64::from(old >> 3)).clamp(8, i64::from(u32::MAX)) as u32 // clamped
-        };
+        if old == 0 || m < old {
+            self.rx.rtt_us8 = m;
+        } else if !by_window && self.rcv.nxt == self.rcv.copied_seq {
+            self.rx.rtt_us8 = (old - (old >> 3)).saturating_add(sample_us);
+        }
     }
 
     /// `tcp_rcv_rtt_measure`: a window's worth of data takes a round trip, when there are no timestamps.
@@ -54,23 +53,28 @@ impl Tcb {
         if elapsed < self.rx.rtt_us8 >> 3 || self.rx.rtt_us8 == 0 {
             return;
         }
-        let copied = (self.rcv.copied_seq - self.rx.space_seq) as u32; // forward
-        if copied > self.rx.space {
-            self.grow_buffer(cx, copied);
-            self.rx.space = copied;
+        // What was read in the last round trip, less what still waits.
+        let copied = (self.rcv.copied_seq - self.rx.space_seq) - (self.rcv.nxt - self.rcv.copied_seq);
+        if let Ok(copied) = u32::try_from(copied)
+            && copied > self.rx.space
+        {
+            self.grow_rcvbuf(cx, copied);
         }
         self.rx.space_seq = self.rcv.copied_seq;
         self.rx.space_time = cx.now;
     }
 
-    fn grow_buffer(&mut self, cx: &Cx<'_>, copied: u32) {
+    /// `tcp_rcvbuf_grow`: twice what was read in a round trip, and room for slow start's growth.
+    pub(crate) fn grow_rcvbuf(&mut self, cx: &Cx<'_>, space: u32) {
+        let old = u64::from(core::mem::replace(&mut self.rx.space, space).max(1));
         if cx.sysctl.tcp_moderate_rcvbuf == 0 || self.rx.rcvbuf_locked {
             return;
         }
-        // Twice what was read in a round trip, and room for slow start's growth.
-        let mut window = u64::from(copied) * 2 + 16 * u64::from(self.rcv.advmss);
-        let old = u64::from(self.rx.space.max(1));
-        window += window * 2 * u64::from(copied.saturating_sub(self.rx.space)) / old;
+        let mut window = u64::from(space) * 2;
+        window += window * u64::from(space).saturating_sub(old) / old * 2;
+        if let Some(last) = self.rx.out_of_order.back() {
+            window += u64::try_from(last.end_seq - self.rcv.nxt).unwrap_or(0);
+        }
         let space = (window << 8) / u64::from(self.rx.scaling_ratio.max(1));
         let most = u64::try_from(cx.sysctl.tcp_rmem[2]).unwrap_or(u64::MAX);
         let rcvbuf = u32::try_from(space.min(most)).unwrap_or(u32::MAX);

@@ -169,6 +169,7 @@ impl Tcb {
             self.sack_new(seq, end_seq);
             self.grow_window(cx, seg.frame_len, false);
         }
+        self.grow_rcvbuf(cx, self.rx.space);
         Ok(())
     }
 

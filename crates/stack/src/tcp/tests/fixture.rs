@@ -296,7 +296,7 @@ impl Pair {
     }
 
     /// The next thing that happens, if it happens by `end`.
-    fn turn(&mut self, end: Instant) -> bool {
+    pub(super) fn turn(&mut self, end: Instant) -> bool {
         self.carry();
         let arrival = self.wire.iter().map(|w| (w.0, w.1)).min();
         let timer = self.hosts.iter().filter_map(Stack::poll_timeout).min();
