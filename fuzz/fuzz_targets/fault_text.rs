@@ -1,0 +1,8 @@
+//! Any bytes through `exercise::fault_text`.
+#![no_main]
+
+#[path = "../../crates/scenario/tests/exercise/mod.rs"]
+#[expect(dead_code, reason = "the other targets' part")]
+mod exercise;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| exercise::fault_text(bytes));
