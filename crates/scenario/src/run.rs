@@ -112,8 +112,11 @@ fn run_virtual(plan: &Plan, granularity: Granularity) -> Result<Outcome, RunErro
         .zip(&plan.programs)
         .map(|(id, p)| report(plan, p, built.world.program(*id), built.world.exit_status(*id).is_some()))
         .collect();
+    let storm = built.world.storm().map(str::to_string);
     let journal = built.world.finish();
-    Ok(outcome(plan, journal, end, hits, reports, None))
+    let mut outcome = outcome(plan, journal, end, hits, reports, None);
+    outcome.errors.extend(storm);
+    Ok(outcome)
 }
 
 fn report(plan: &Plan, program: &programs::ProgramPlan, ran: &dyn Program, ended: bool) -> ProgramReport {
@@ -141,7 +144,8 @@ fn outcome(
         RunEnd::TimeLimit if plan.until.is_none() => {
             errors.push("the run was stopped after an hour: give the file an `until`".to_string());
         }
-        RunEnd::TimeLimit | RunEnd::ProgramsDone | RunEnd::Quiet => {}
+        // The caller adds what the world says of a storm.
+        RunEnd::TimeLimit | RunEnd::ProgramsDone | RunEnd::Quiet | RunEnd::Storm => {}
     }
     for (i, (report, program)) in programs.iter_mut().zip(&plan.programs).enumerate() {
         if !report.ended

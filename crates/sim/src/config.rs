@@ -13,13 +13,13 @@ pub struct WorldConfig {
     /// Whether the journal gets packets, calls and the hosts' records; off costs nothing.
     pub record: bool,
     /// Whether the invariants of [`crate::check`] are checked after every step; a violation is our bug and
-    /// panics.
+    /// panics. On by default in builds with debug assertions, which tests are.
     pub check: bool,
 }
 
 impl Default for WorldConfig {
     fn default() -> Self {
-        WorldConfig { seed: 0, record: true, check: false }
+        WorldConfig { seed: 0, record: true, check: cfg!(debug_assertions) }
     }
 }
 
@@ -57,6 +57,8 @@ pub enum RunEnd {
     TimeLimit,
     /// [`RunLimit::max_events`] is reached.
     EventLimit,
+    /// Packets multiply in a loop of switches; [`crate::World::storm`] says where.
+    Storm,
 }
 
 impl fmt::Display for RunEnd {
@@ -66,6 +68,7 @@ impl fmt::Display for RunEnd {
             RunEnd::ProgramsDone => "all programs ended",
             RunEnd::TimeLimit => "time limit reached",
             RunEnd::EventLimit => "event limit reached",
+            RunEnd::Storm => "packets multiply in a loop of switches",
         })
     }
 }

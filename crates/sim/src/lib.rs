@@ -28,4 +28,4 @@ pub use link::{Impairment, LinkConfig, LinkId, LinkState};
 pub use nat::NatConfig;
 pub use program::{Action, Event, Program, ProgramId};
 pub use switch::{PortConfig, PortMode, SwitchConfig};
-pub use world::{MAX_CALLS_PER_INSTANT, SPIN_STATUS, World};
+pub use world::{MAX_CALLS_PER_INSTANT, MAX_STORM, MAX_SWITCHES, SPIN_STATUS, World};

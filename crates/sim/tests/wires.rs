@@ -326,3 +326,76 @@ fn a_fault_between_nodes_without_a_link_says_what_to_write() {
     assert_eq!((error.span, error.hint), (0..6, Some("did you mean `host1`?".into())));
     assert!(Fault::parse("host1->switch: arp", FaultAction::Drop, &world).is_ok());
 }
+
+/// `host` at the first of `switches` switches, neighbours of which are joined by `links` cables each.
+fn switches_in_a_row(switches: usize, links: usize) -> (World, Nic) {
+    let mut world = world(1);
+    let host = external(&mut world, "host", 1);
+    let mut row = Vec::new();
+    for n in 0..switches {
+        row.push(world.add_switch(&format!("s{n}"), SwitchConfig::default()));
+    }
+    let port = |world: &mut World, node: NodeId, name: String| {
+        (node, world.add_nic(node, &name, Medium::Ethernet, MacAddr::ZERO, 1500))
+    };
+    let first = port(&mut world, row[0], "host".into());
+    world.connect(host, first, LinkConfig { name: "l1".into(), ..LinkConfig::default() });
+    for pair in row.windows(2) {
+        for n in 2..links + 2 {
+            let a = port(&mut world, pair[0], format!("to{n}"));
+            let b = port(&mut world, pair[1], format!("from{n}"));
+            world.connect(a, b, LinkConfig { name: format!("l{n}"), ..LinkConfig::default() });
+        }
+    }
+    (world, host)
+}
+
+#[test]
+fn a_loop_of_switches_ends_the_run_and_names_its_links() {
+    let (mut world, host) = switches_in_a_row(2, 2);
+    world.inject(host.0, host.1, datagram(1, 2, 7));
+    let limit = RunLimit { settle: None, ..RunLimit::default() };
+    assert_eq!(world.run(&limit), RunEnd::Storm);
+    let text = world.storm().unwrap();
+    assert!(text.starts_with("a frame passed 256 switches"), "{text}");
+    assert!(text.ends_with("frames in flight: a loop of switches? links l2, l3"), "{text}");
+    assert_eq!(world.next_event(), None, "nothing happens any more");
+    assert!(world.finish().records.len() < 10_000);
+}
+
+#[test]
+fn packets_that_multiply_end_the_run_before_they_fill_the_memory() {
+    let (mut world, host) = switches_in_a_row(2, 9);
+    world.inject(host.0, host.1, datagram(1, 2, 7));
+    let limit = RunLimit { settle: None, ..RunLimit::default() };
+    assert_eq!(world.run(&limit), RunEnd::Storm);
+    let text = world.storm().unwrap();
+    let in_flight: usize = text.split(' ').next().unwrap().parse().expect("a number first");
+    assert!((sim::MAX_STORM..sim::MAX_STORM * 2).contains(&in_flight), "{text}");
+}
+
+#[test]
+fn a_long_row_of_switches_is_no_loop() {
+    let (mut world, host) = switches_in_a_row(usize::from(sim::MAX_SWITCHES) + 10, 1);
+    world.inject(host.0, host.1, datagram(1, 2, 7));
+    let limit = RunLimit { settle: None, ..RunLimit::default() };
+    assert_eq!(world.run(&limit), RunEnd::Quiet);
+    assert_eq!(world.storm(), None);
+}
+
+/// In real time packets come in by `inject` and nothing else may happen for a long time.
+#[test]
+fn a_cut_is_told_to_external_nodes_at_once_and_so_is_its_end() {
+    let (mut world, client, server) = pair(1, LinkConfig::default());
+    let cut = FaultAction::CutLink { duration: Duration::from_secs(2), state: LinkState::Down };
+    let fault = Fault::parse("client->server: 2nd udp", cut, &world).unwrap();
+    world.add_fault(fault);
+    world.inject(client.0, client.1, datagram(1, 2, 1));
+    assert_eq!(world.poll_carrier(), None);
+    world.inject(client.0, client.1, datagram(1, 2, 2));
+    let both = |up| [(client.0, client.1, up), (server.0, server.1, up)].map(Some);
+    assert_eq!([world.poll_carrier(), world.poll_carrier()], both(false));
+    world.advance_to(Instant::from_secs(2));
+    assert_eq!([world.poll_carrier(), world.poll_carrier()], both(true));
+    assert_eq!(world.poll_carrier(), None);
+}

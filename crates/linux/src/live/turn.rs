@@ -78,7 +78,9 @@ impl LiveWorld {
                 (Some(settle), None) if done => Some(now + settle),
                 (_, known) => known.filter(|_| done),
             };
-            let end = if last_program.is_some_and(|end| end <= now) {
+            let end = if self.world.storm().is_some() {
+                RunEnd::Storm
+            } else if last_program.is_some_and(|end| end <= now) {
                 RunEnd::ProgramsDone
             } else if limit.until <= now {
                 RunEnd::TimeLimit

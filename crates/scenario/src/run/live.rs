@@ -78,8 +78,11 @@ pub(super) fn run(plan: &Plan, targets: &Targets, granularity: Granularity) -> R
         })
         .collect();
     let why = end.end;
+    let storm = end.world.storm().map(str::to_string);
     let journal = end.world.finish();
-    Ok(outcome(plan, journal, why, hits, reports, Some(plan.tolerance)))
+    let mut outcome = outcome(plan, journal, why, hits, reports, Some(plan.tolerance));
+    outcome.errors.extend(storm);
+    Ok(outcome)
 }
 
 /// A new namespace has the machine's default, which may be `bbr`; our stack's is Linux's, `cubic`. A namespace may only

@@ -6,6 +6,8 @@ mod conservation;
 mod counters;
 mod limits;
 mod order;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use crate::World;

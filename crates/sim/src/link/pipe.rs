@@ -15,6 +15,8 @@ pub(crate) struct InFlight {
     pub(crate) key: Key,
     pub(crate) id: FrameId,
     pub(crate) frame: Frame,
+    /// Switches that it came through.
+    pub(crate) switches_passed: u16,
 }
 
 /// Packets on the way through one direction.

@@ -99,7 +99,7 @@ impl World {
     /// A packet arrives at the far end of a direction.
     #[inline]
     pub(crate) fn deliver(&mut self, direction: u32, packet: InFlight) {
-        let InFlight { id, frame, .. } = packet;
+        let InFlight { id, frame, switches_passed, .. } = packet;
         let d = &mut self.wires.directions[direction as usize];
         let (node, ifindex) = (d.to.node, d.to.ifindex);
         if let Body::Host(host) = &self.nodes[node.0 as usize].body
@@ -120,18 +120,23 @@ impl World {
             }
             Body::Switch(switch) => {
                 let forward = switch.forward(now, ifindex, &frame);
-                self.switch_out(node, id, frame, forward);
+                self.switch_out(node, id, frame, forward, switches_passed);
             }
             Body::External => self.external.push_back((node, ifindex, frame)),
         }
     }
 
-    fn switch_out(&mut self, node: NodeId, id: FrameId, frame: Frame, forward: Forward) {
+    fn switch_out(&mut self, node: NodeId, id: FrameId, frame: Frame, forward: Forward, passed: u16) {
         let ports = match forward {
             Forward::Ports(ports) => ports,
             Forward::Drop(LossCause::NoPort) => return,
             Forward::Drop(cause) => return self.wires.record(node, || What::Lost { id, cause }),
         };
+        let passed = passed.saturating_add(1);
+        if passed > 1 && self.is_storm(passed) {
+            return;
+        }
+        self.wires.switches_passed = passed;
         let (last, others) = ports.split_last().expect("a switch drops what has no port");
         let mut send = |(port, tagging): (IfIndex, crate::switch::Tagging), mut frame: Frame| {
             tagging.apply(&mut frame);
@@ -141,6 +146,7 @@ impl World {
             send(*port, frame.clone());
         }
         send(*last, frame);
+        self.wires.switches_passed = 0;
     }
 
     /// Carries out what a host's stack has to say, until it is silent.

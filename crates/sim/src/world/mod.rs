@@ -4,6 +4,7 @@ mod drive;
 mod host;
 mod node;
 mod run;
+mod storm;
 mod topology;
 mod wires;
 
@@ -17,6 +18,7 @@ pub(crate) use drive::Slot;
 pub use drive::{MAX_CALLS_PER_INSTANT, SPIN_STATUS};
 pub(crate) use host::Host;
 pub(crate) use node::{Body, Nic, Node};
+pub use storm::{MAX_STORM, MAX_SWITCHES};
 pub(crate) use wires::Wires;
 
 use crate::config::WorldConfig;
@@ -39,6 +41,7 @@ pub struct World {
     pub(crate) checks: crate::check::Checks,
     /// Something has happened: what was there before is the start.
     pub(crate) started: bool,
+    pub(crate) storm: storm::Watch,
 }
 
 impl World {
@@ -53,6 +56,7 @@ impl World {
             external_carrier: VecDeque::new(),
             checks: crate::check::Checks::default(),
             started: false,
+            storm: storm::Watch::default(),
             config,
         }
     }

@@ -52,7 +52,11 @@ impl World {
                 _ => (limit.until, RunEnd::TimeLimit),
             };
             let Some((key, due)) = self.next_live() else {
-                return if deadline.is_some() { RunEnd::ProgramsDone } else { RunEnd::Quiet };
+                return match deadline {
+                    _ if self.storm().is_some() => RunEnd::Storm,
+                    Some(_) => RunEnd::ProgramsDone,
+                    None => RunEnd::Quiet,
+                };
             };
             if key.at > until {
                 self.wires.now = self.wires.now.max(until);
@@ -71,6 +75,8 @@ impl World {
     pub fn inject(&mut self, node: NodeId, ifindex: IfIndex, frame: Frame) {
         let nic = self.nodes[node.0 as usize].nics.get(ifindex).expect("an interface of the node");
         self.wires.transmit(node, ifindex, Some(nic), frame);
+        // A fault may have cut the link.
+        self.tell_carrier();
     }
 
     /// The next packet that arrived at an external node.
@@ -92,6 +98,9 @@ impl World {
     /// The next event that still means something; those that do not are thrown away.
     #[inline]
     fn next_live(&mut self) -> Option<(Key, Due)> {
+        if self.storm().is_some() {
+            return None;
+        }
         loop {
             let (key, due) = self.wires.queue.peek()?;
             let live = match due {

@@ -35,6 +35,8 @@ pub(crate) struct Wires {
     pub(crate) journal: Journal,
     /// Links whose state changed and whose ends do not know yet.
     pub(crate) carrier_changes: Vec<u32>,
+    /// Switches that the packet being transmitted came through; 0 for one that a host sends.
+    pub(crate) switches_passed: u16,
     next_frame: u64,
 }
 
@@ -51,6 +53,7 @@ impl Wires {
             recording: config.record,
             journal: Journal::default(),
             carrier_changes: Vec::new(),
+            switches_passed: 0,
             next_frame: 0,
         }
     }
@@ -121,7 +124,7 @@ impl Wires {
             return self.lose(direction, id, LossCause::QueueLimit { limit });
         }
         let key = self.queue.key(at);
-        if d.pipe.push(InFlight { key, id, frame }) {
+        if d.pipe.push(InFlight { key, id, frame, switches_passed: self.switches_passed }) {
             self.queue.push(key, Due::Arrival(direction));
         }
     }
