@@ -33,6 +33,8 @@ pub struct Tolerance {
     pub drops: bool,
     /// Sequences that are not compared at all.
     pub skip: Vec<Class>,
+    /// Programs whose calls are not compared, by place: `client program ping`.
+    pub skip_calls: Vec<String>,
 }
 
 /// Counters that say what happened to the scenario's own packets and to nothing else.
@@ -63,6 +65,7 @@ impl Tolerance {
             counters: COUNTERS.iter().map(ToString::to_string).collect(),
             drops: false,
             skip: Vec::new(),
+            skip_calls: Vec::new(),
         }
     }
 
@@ -76,6 +79,7 @@ impl Tolerance {
             counters: COUNTERS.iter().map(ToString::to_string).collect(),
             drops: true,
             skip: Vec::new(),
+            skip_calls: Vec::new(),
         }
     }
 
@@ -114,6 +118,8 @@ pub struct Comparison {
     pub states: usize,
     /// How many counters.
     pub counters: usize,
+    /// How many lines that commands printed.
+    pub lines: usize,
     /// The largest distance in time between two aligned things, in nanoseconds: positive when the kernel
     /// was later.
     pub largest_skew_ns: i64,
@@ -177,12 +183,15 @@ fn compare_lanes(
     places.sort();
     places.dedup();
     for place in places {
-        if (place.0 == Class::Drops && !tolerance.drops) || tolerance.skip.contains(&place.0) {
+        let is_skipped = tolerance.skip.contains(&place.0)
+            || (place.0 == Class::Calls && tolerance.skip_calls.contains(&place.1));
+        if (place.0 == Class::Drops && !tolerance.drops) || is_skipped {
             continue;
         }
         let (a, b) = (left.remove(&place).unwrap_or_default(), right.remove(&place).unwrap_or_default());
         let nominal = ideal.get(&place).map_or_else(Vec::new, |lane| nominal_times(&a, lane));
-        c.lane(&place, &Sides { a: &a, nominal, b: &b }, tolerance);
+        let ends = (stack.end, linux.end);
+        c.lane(&place, &Sides { a: &a, nominal, b: &b, ends }, tolerance);
     }
     c.compare_counters(stack, linux, tolerance);
     c.differences.sort_by_key(|d| d.at_ns);
@@ -192,7 +201,7 @@ fn compare_lanes(
 
 impl Comparison {
     fn lane(&mut self, (class, place): &(Class, String), sides: &Sides<'_>, tolerance: &Tolerance) {
-        let Sides { a, nominal, b } = sides;
+        let Sides { a, nominal, b, ends } = sides;
         let steps = align(&keys(a), &keys(b));
         let n = steps.iter().filter(|s| matches!(s, Step::Both(..))).count();
         match class {
@@ -206,6 +215,8 @@ impl Comparison {
                     let nominal = nominal.get(x).copied().flatten();
                     self.time(&a[x], nominal, &b[y], tolerance).map(|what| (a[x].at, what))
                 }
+                Step::Left(x) if is_still_random(&a[x..], b, ends.1) => None,
+                Step::Right(y) if is_still_random(&b[y..], a, ends.0) => None,
                 // A thing that changed shows as one of each kind, side by side.
                 Step::Left(x) => Some((a[x].at, self.only(&a[x], steps.get(i + 1), b, "the stack"))),
                 Step::Right(y) if i > 0 && matches!(steps[i - 1], Step::Left(_)) => {
@@ -297,8 +308,12 @@ impl Comparison {
     /// `agree: …`, or the first difference with both sides aligned and how many more there are.
     pub fn render(&self, width: usize) -> String {
         let counts = format!(
-            "{} packets, {} calls, {} neighbour states, {} counters",
-            self.packets, self.calls, self.states, self.counters
+            "{} packets, {} calls, {} neighbour states, {} counters{}",
+            self.packets,
+            self.calls,
+            self.states,
+            self.counters,
+            if self.lines > 0 { format!(", {} lines printed", self.lines) } else { String::new() }
         );
         let Some(first) = self.differences.first() else {
             let sign = if self.largest_skew_ns < 0 { "earlier" } else { "later" };
@@ -339,6 +354,19 @@ struct Sides<'a> {
     /// When each of `a` happens with ideal timers; empty or `None` where that is not known.
     nominal: Vec<Option<Instant>>,
     b: &'a [Item],
+    /// When the runs ended.
+    ends: (Instant, Instant),
+}
+
+/// The longest that a neighbour stays REACHABLE: 1.5 times `base_reachable_time_ms`, 30 s (RFC 4861 §6.3.2).
+const LONGEST_REACHABLE: Duration = Duration::from_secs(45);
+
+/// Whether `rest`, what only one side has, is one change at a random time that may yet come on the other side: its
+/// run ended before it had to.
+fn is_still_random(rest: &[Item], other: &[Item], other_end: Instant) -> bool {
+    let [item] = rest else { return false };
+    let Some(before) = other.last() else { return false };
+    item.ages && before.key.contains(" REACHABLE") && other_end <= before.at + LONGEST_REACHABLE
 }
 
 fn keys(items: &[Item]) -> Vec<&str> {

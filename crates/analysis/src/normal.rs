@@ -4,7 +4,8 @@
 //! The rules, all of them:
 //!
 //! 1. MAC addresses become `host/interface` where the journal knows them, else `mac-1`, `mac-2` …
-//! 2. Ports of the ephemeral range (`ip_local_port_range` 32768–60999) become `port-1` … per host's view.
+//! 2. Ports of the ephemeral range (`ip_local_port_range` 32768–60999) become `port-1` …, together with the address
+//!    whose they are: a tunnel's source port is a hash (RFC 7348 §5) with a secret that all namespaces of one kernel share.
 //! 3. IPv4 identifications count only in fragments, and there by order (`id-1`); IPv6 flow labels and
 //!    all checksums do not count.
 //! 4. ICMP echo identifiers become `echo-1` …; echo data counts by length only (ping writes the time).
@@ -12,9 +13,10 @@
 //! 6. TCP numbers are relative; timestamp values do not count.
 //! 7. Group membership reports, router solicitations and DAD probes leave after random delays: each kind
 //!    is a sequence of its own per interface whose times do not count; reports count by group, once.
-//! 8. Of neighbour states, INCOMPLETE and DELAY do not count: `RTNLGRP_NEIGH` does not report them. The
+//! 8. Of neighbour states, INCOMPLETE and DELAY do not count: `RTNLGRP_NEIGH` does not report them.
 //!    Nor does NOARP, which needs no resolution. The same state twice in a row counts once. The time of REACHABLE → STALE does not count: the reachable
-//!    time is random (RFC 4861 §6.3.2).
+//!    time is random, 15 to 45 s (RFC 4861 §6.3.2); and when it is the last that a neighbour did in one run, the other
+//!    may end with REACHABLE, if it ended within 45 s of that.
 //! 9. Binary data in the text of calls (strings with escapes) does not count: it holds the same ports,
 //!    identifiers and times as the packets, which are compared.
 
@@ -62,6 +64,8 @@ pub struct Item {
     pub number: Option<u32>,
     /// Its time is random by design.
     pub any_time: bool,
+    /// It is REACHABLE → STALE, which comes when nothing confirmed the entry for a random time.
+    pub ages: bool,
 }
 
 /// Things whose order counts.
@@ -78,7 +82,8 @@ pub fn lanes(journal: &Journal) -> BTreeMap<(Class, String), Lane> {
     for (record, r) in journal.records.iter().enumerate() {
         let name = node_name(journal, r.node);
         let mut push = |class, place: String, key: String, words: String, any_time| {
-            let item = Item { key, words, at: r.at, record, number: None, any_time };
+            let ages = class == Class::Neighbour && any_time;
+            let item = Item { key, words, at: r.at, record, number: None, any_time, ages };
             lanes.entry((class, place)).or_default().push(item);
         };
         match &r.what {
@@ -134,6 +139,7 @@ fn packet_lanes(journal: &Journal, lanes: &mut BTreeMap<(Class, String), Lane>) 
             record: t.record,
             number,
             any_time,
+            ages: false,
         };
         match background(&t.view) {
             Some(Background::Reports(groups)) => {
@@ -330,6 +336,8 @@ fn normal_ports(text: &str, ports: &mut Numbered) -> String {
 struct Normal {
     macs: Macs,
     ports: Numbered,
+    /// The addresses of the last IP header.
+    between: Option<(IpAddr, IpAddr)>,
     fragments: Numbered,
     echoes: Numbered,
     link_locals: Numbered,
@@ -346,13 +354,24 @@ impl Normal {
         }
     }
 
-    fn port(&mut self, port: u16) -> String {
-        if is_ephemeral(port) { self.ports.name("port", port) } else { port.to_string() }
+    fn port(&mut self, of: Option<IpAddr>, port: u16) -> String {
+        match of {
+            Some(addr) if is_ephemeral(port) => self.ports.name("port", format!("{addr} {port}")),
+            None if is_ephemeral(port) => self.ports.name("port", port),
+            _ => port.to_string(),
+        }
+    }
+
+    /// Source and destination port of the packet inside the last IP header.
+    fn ports(&mut self, src: u16, dst: u16) -> (String, String) {
+        let (from, to) = self.between.unzip();
+        (self.port(from, src), self.port(to, dst))
     }
 
     /// Everything of a packet that counts.
     fn key(&mut self, view: &View, flows: &mut Flows) -> String {
         let mut key = String::new();
+        self.between = None;
         for layer in &view.layers {
             let text = self.layer(layer, view, flows);
             key.push_str(&text);
@@ -377,6 +396,7 @@ impl Normal {
                 a.target_ip
             ),
             Layer::Ip(ip) => {
+                self.between = Some((ip.src, ip.dst));
                 let mut text = format!(
                     "{} > {} {} len {} ttl {} tos {} df {}",
                     self.addr(ip.src),
@@ -394,14 +414,15 @@ impl Normal {
                 text
             }
             Layer::Udp(h) => {
-                let (src, dst) = (self.port(h.src_port), self.port(h.dst_port));
+                let (src, dst) = self.ports(h.src_port, h.dst_port);
                 format!("UDP {src} > {dst} len {} {}", h.len, digest(view.payload()))
             }
             Layer::Tcp(_) => {
                 // Relative numbers and SYN options; ports are in nobody's words twice.
                 let words = words(view, flows, &Names::default()).short;
                 let (src, dst) = view.tcp().map_or((0, 0), |h| (h.src_port, h.dst_port));
-                format!("TCP {} > {} {words}", self.port(src), self.port(dst))
+                let (src, dst) = self.ports(src, dst);
+                format!("TCP {src} > {dst} {words}")
             }
             Layer::Icmp(m) => {
                 let text = match *m {
@@ -468,7 +489,9 @@ impl Normal {
     /// What an ICMP error quotes: whose packet, and how much of it.
     fn quoted(&mut self, view: &View) -> String {
         let Some(q) = view.quoted() else { return format!("{} bytes", view.payload().len()) };
-        let ports = q.ports.map_or(String::new(), |(a, b)| format!(" {} > {}", self.port(a), self.port(b)));
+        self.between = Some((q.ip.src(), q.ip.dst()));
+        let ports = q.ports.map(|(a, b)| self.ports(a, b));
+        let ports = ports.map_or(String::new(), |(a, b)| format!(" {a} > {b}"));
         let (src, dst) = (self.addr(q.ip.src()), self.addr(q.ip.dst()));
         format!("about {src} > {dst} {}{ports}, {} bytes quoted", q.protocol, view.payload().len())
     }

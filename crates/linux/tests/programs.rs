@@ -300,7 +300,7 @@ fn programs_of_one_time_go_on_in_their_order_each_when_the_one_before_waits() {
             "getsockopt(3, SOL_SOCKET, SO_RCVBUF) -> 200000",
             "bind(3, 127.0.0.1:9) -> 0",
             "recv(3, 9) -> 2 \"hi\"",
-            "@0 getsockname(3) -> 0 127.0.0.1:9",
+            "@100 getsockname(3) -> 0 127.0.0.1:9",
         ]);
         // On the loopback interface of one host there is no wire that takes time: too early is refused.
         let receiver = LiveProgram { order: 0, ..script("receiver", &first.collect::<Vec<_>>()) };
@@ -315,7 +315,19 @@ fn programs_of_one_time_go_on_in_their_order_each_when_the_one_before_waits() {
             ],
         );
         let sender = LiveProgram { order: 1, ..sender };
+        // The end of a program closes its sockets before the next one goes on.
+        let late = script(
+            "late",
+            &[
+                "socket(AF_INET, SOCK_DGRAM) -> 3",
+                "connect(3, 127.0.0.1:9) -> 0",
+                "@100 getsockname(3)",
+                "send(3, \"hi\") -> 2",
+                "send(3, \"hi\") -> -1 ECONNREFUSED",
+            ],
+        );
+        let late = LiveProgram { order: 2, ..late };
         // The order is that of the file, not of the host's list.
-        run(vec![sender, receiver], Vec::new());
+        run(vec![late, sender, receiver], Vec::new());
     }
 }

@@ -464,7 +464,7 @@ pub enum Count {
 pub struct Twin {
     /// How far times may differ; 50 ms unless given.
     pub tolerance: Option<String>,
-    /// What is compared; packets, calls and counters unless given. Neighbours: when the run's end is not in the middle of a random time.
+    /// What is compared; all of it unless given.
     pub compare: Option<Vec<Compared>>,
     /// Why there is nothing to compare, when a run on the kernel makes no sense.
     pub skip: Option<String>,
@@ -476,7 +476,7 @@ pub struct Twin {
 pub enum Compared {
     /// Every packet: order, contents, time.
     Packets,
-    /// Every system call's result, and when it returned.
+    /// Every system call's result, and when it returned; of built-in commands (`ping`) what they print, without times.
     Calls,
     /// Neighbour states.
     Neighbours,

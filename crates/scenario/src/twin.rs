@@ -1,5 +1,6 @@
 //! The twin: the same plan on our stack and on the real kernel, compared.
 
+use analysis::compare::Difference;
 use analysis::normal::Class;
 use analysis::{Comparison, Tolerance};
 use stack::Granularity;
@@ -8,6 +9,7 @@ use stack::record::Journal;
 use crate::file::Compared;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
+use crate::plan::programs;
 use crate::run::{KERNEL_CLOCK, RunError, all_stack, run_with};
 use crate::targets::Targets;
 
@@ -50,7 +52,7 @@ impl Verdict {
     pub fn render_width(&self, width: usize) -> String {
         let mut out = format!("Linux {} {}", self.kernel, if self.agree { "agrees" } else { "differs" });
         if !self.set.is_empty() {
-            out += &format!(" (set there: {})", self.set.join(", "));
+            out += &format!(" (with {})", self.set.join(", "));
         }
         out.push('\n');
         out += &self.comparison.render(width);
@@ -92,8 +94,17 @@ pub fn twin(plan: &Plan, targets: &Targets) -> Result<Verdict, RunError> {
     ];
     tolerance.skip =
         classes.into_iter().filter(|(word, _)| !compares(*word)).map(|(_, class)| class).collect();
+    let commands = commands(plan);
+    tolerance.skip_calls = commands.iter().map(|(_, place)| place.clone()).collect();
     let ideal = run_with(plan, &Targets::stack(), Granularity::Ideal)?;
-    let comparison = analysis::compare_on_wheel(&stack.journal, &ideal.journal, &linux.journal, &tolerance);
+    let mut comparison =
+        analysis::compare_on_wheel(&stack.journal, &ideal.journal, &linux.journal, &tolerance);
+    if compares(Compared::Calls) {
+        for (index, place) in commands {
+            let both = (&stack.programs[index].output[..], &linux.programs[index].output[..]);
+            compare_output(&mut comparison, place, both, stack.journal.end.as_nanos());
+        }
+    }
     let differences = comparison.differences.iter().map(|d| format!("{}: {}", d.place, d.what)).collect();
     Ok(Verdict {
         differences,
@@ -104,6 +115,45 @@ pub fn twin(plan: &Plan, targets: &Targets) -> Result<Verdict, RunError> {
         stack,
         linux,
     })
+}
+
+/// The built-in commands of a plan: which program, and its place in a comparison. How often one asks the kernel depends
+/// on how much time is left, which a real clock does not say twice alike, so what they print is compared.
+fn commands(plan: &Plan) -> Vec<(usize, String)> {
+    let programs = plan.programs.iter().enumerate();
+    let commands = programs.filter(|(_, program)| matches!(program.what, programs::What::Command(_)));
+    commands
+        .map(|(i, program)| (i, format!("{} program {}", plan.host_plans[program.host].name, program.name)))
+        .collect()
+}
+
+/// Compares what a command printed, line by line, without its times.
+fn compare_output(c: &mut Comparison, place: String, both: (&[String], &[String]), at_ns: u64) {
+    let without_times = |lines: &[String]| lines.iter().map(|l| without_times(l)).collect::<Vec<_>>();
+    let (stack, linux) = (without_times(both.0), without_times(both.1));
+    c.lines += stack.iter().zip(&linux).filter(|(a, b)| a == b).count();
+    let Some(at) = (0..stack.len().max(linux.len())).find(|i| stack.get(*i) != linux.get(*i)) else { return };
+    let say = |lines: &[String]| lines.get(at).map_or_else(|| "nothing more".into(), |l| format!("`{l}`"));
+    let what = format!("line {}: the stack printed {}, the kernel {}", at + 1, say(both.0), say(both.1));
+    c.differences.push(Difference { place, what, at_ns, context: Vec::new() });
+    c.agree = false;
+}
+
+/// The figures before `ms` become `#`: `time=28.0 ms`, `2014ms`, `28.0/30.1/34.0/2.8 ms`.
+fn without_times(line: &str) -> String {
+    let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    for i in 0..words.len() {
+        let is_before_ms = words.get(i + 1).is_some_and(|next| next == "ms");
+        let Some(figures) = (if is_before_ms { Some(&words[i][..]) } else { words[i].strip_suffix("ms") })
+        else {
+            continue;
+        };
+        let rest = figures.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '/');
+        if rest.len() < figures.len() {
+            words[i] = format!("{rest}#{}", if is_before_ms { "" } else { "ms" });
+        }
+    }
+    words.join(" ")
 }
 
 #[cfg(feature = "linux")]
@@ -140,4 +190,35 @@ fn set_there(plan: &Plan, linux: &Journal) -> Vec<String> {
         set.extend(own.map(|(name, value)| format!("{}:{name}={value}", host.name)));
     }
     set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_the_output_of_commands_do_not_count_and_everything_else_does() {
+        for (line, without) in [
+            (
+                "64 bytes from 192.0.2.2: icmp_seq=1 ttl=64 time=20.0 ms",
+                "64 bytes from 192.0.2.2: icmp_seq=1 ttl=64 time=# ms",
+            ),
+            ("2 packets transmitted, 2 received, time 1010ms", "2 packets transmitted, 2 received, time #ms"),
+            ("rtt min/avg/max/mdev = 10.0/15.0/20.0/5.0 ms", "rtt min/avg/max/mdev = # ms"),
+            (" 2  198.51.100.2  24.000 ms  * 3.1 ms", " 2  198.51.100.2  # ms  * # ms"),
+            ("PING a (192.0.2.2) 56(84) bytes of data.", "PING a (192.0.2.2) 56(84) bytes of data."),
+        ] {
+            assert_eq!(without_times(line), without);
+        }
+        let mut c = Comparison { agree: true, ..Comparison::default() };
+        let lines = |ttl, time| vec!["PING".to_string(), format!("ttl={ttl} time={time} ms")];
+        compare_output(&mut c, "ping".into(), (&lines(64, 1), &lines(64, 2)), 0);
+        assert!(c.agree && c.lines == 2);
+        compare_output(&mut c, "ping".into(), (&lines(64, 1), &lines(63, 1)), 0);
+        assert_eq!(
+            c.differences[0].what,
+            "line 2: the stack printed `ttl=64 time=1 ms`, the kernel `ttl=63 time=1 ms`"
+        );
+        assert!(!c.agree);
+    }
 }

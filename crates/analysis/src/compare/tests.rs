@@ -1,5 +1,6 @@
 use super::*;
 use crate::build::*;
+use stack::neigh::NudState;
 use stack::record::What;
 use wire::icmpv4::Message;
 
@@ -101,6 +102,30 @@ fn nothing_happens_earlier_than_with_ideal_timers() {
     let c = compare_on_wheel(&stack, &ideal, &early, &tolerance);
     assert!(!c.agree);
     assert!(c.differences[0].what.contains("earlier"), "{:?}", c.differences[0]);
+}
+
+#[test]
+fn the_run_may_end_before_the_random_ageing_of_a_neighbour_comes() {
+    let ageing = |states: &[(u64, NudState)], end_s: u64| {
+        let mut h = Hand::new(&[("a", &["192.0.2.1"]), ("b", &["192.0.2.2"])]);
+        let mut from = None;
+        for (s, to) in states {
+            h.neigh(s * 1_000_000, 0, "192.0.2.2", from, Some(*to), Some(mac(2)));
+            from = Some(*to);
+        }
+        h.journal.end = Instant::from_secs(end_s);
+        h.journal
+    };
+    use NudState::{Failed, Reachable, Stale};
+    let agree = |a: &Journal, b: &Journal| compare(a, b, &Tolerance::wheel(250)).agree;
+    let reachable = ageing(&[(1, Reachable)], 40);
+    let aged = ageing(&[(1, Reachable), (20, Stale)], 40);
+    assert!(agree(&reachable, &aged) && agree(&aged, &reachable));
+    // After 45 s it must have come; only this change is random; and nothing follows it.
+    assert!(!agree(&ageing(&[(1, Reachable)], 47), &ageing(&[(1, Reachable), (20, Stale)], 47)));
+    assert!(!agree(&reachable, &ageing(&[(1, Reachable), (20, Failed)], 40)));
+    assert!(!agree(&reachable, &ageing(&[(1, Reachable), (20, Stale), (30, Failed)], 40)));
+    assert!(!agree(&ageing(&[], 40), &ageing(&[(1, Stale)], 40)));
 }
 
 #[test]

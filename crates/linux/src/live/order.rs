@@ -34,7 +34,7 @@ impl LiveWorld {
         loop {
             let now = self.now();
             if let Some(First { host, program, until, .. }) = self.first {
-                if now < until && !self.hosts[host].programs[program].is_blocked() {
+                if now < until && !self.waits(host, program) {
                     return Ok(());
                 }
                 self.first = None;
@@ -50,6 +50,14 @@ impl LiveWorld {
                 }
             }
         }
+    }
+
+    /// Whether a program waits for something, or has ended and the kernel has closed its sockets.
+    fn waits(&self, host: usize, program: usize) -> bool {
+        let host = &self.hosts[host];
+        let running = &host.programs[program];
+        let is_ending = running.is_done() && host.asked.iter().any(|(_, asked)| *asked == program);
+        running.is_blocked() && !is_ending
     }
 
     /// The first program that is due: by time, then by its place in the file.

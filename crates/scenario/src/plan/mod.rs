@@ -117,10 +117,9 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
         expect,
         tolerance: tolerance.flatten().unwrap_or(DEFAULT_TWIN_TOLERANCE),
         twin_tolerance: tolerance.flatten(),
-        compare: twin
-            .compare
-            .clone()
-            .unwrap_or_else(|| vec![Compared::Packets, Compared::Calls, Compared::Counters]),
+        compare: twin.compare.clone().unwrap_or_else(|| {
+            vec![Compared::Packets, Compared::Calls, Compared::Neighbours, Compared::Counters]
+        }),
     })
 }
 
