@@ -45,7 +45,9 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
                         && t.arrivals.iter().any(|a| a.node == r.node && a.at <= r.at)
                 });
                 let reply = reply.last();
-                let by = reply.map_or(String::new(), |t| format!(": {} has it", case.name(t.from)));
+                let by = reply
+                    .filter(|t| t.from != r.node)
+                    .map_or(String::new(), |t| format!(": {} has it", case.name(t.from)));
                 let text = format!("{host} may not use {addr}{by} (dadfailed)");
                 let refs = probes.into_iter().chain(reply.map(|t| t.number)).map(Ref::Packet);
                 out.say("dad-failed", text, refs.chain([Ref::Record(i)]));
@@ -81,9 +83,18 @@ fn slaac(case: &Case<'_>, record: usize, addr: std::net::IpAddr, out: &mut Findi
             "{host} made {addr} from the prefix {}/{} that {} advertised",
             prefix.prefix,
             prefix.prefix_len,
-            case.name(t.from)
+            advertiser(case, t)
         );
         out.say("slaac", text, [Ref::Packet(t.number), Ref::Record(record)]);
         out.decides(host, "net.ipv6.conf.all.autoconf");
+    }
+}
+
+/// Who sent an advertisement: the host whose address is its source, else that address, since anybody can
+/// write any source into a packet.
+fn advertiser(case: &Case<'_>, t: &crate::traffic::Transmission) -> String {
+    match t.view.ip() {
+        Some(ip) if case.owner_of_ip(ip.src) != Some(t.from) => ip.src.to_string(),
+        _ => case.name(t.from).to_string(),
     }
 }

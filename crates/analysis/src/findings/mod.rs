@@ -19,6 +19,7 @@ mod ratelimit;
 mod redirect;
 mod refused;
 mod resolution;
+mod sockets;
 mod spoof;
 mod static_entry;
 mod tunnel;

@@ -1,6 +1,9 @@
 //! Address translation: the same payload leaves a router with other addresses or ports (RFC 4787).
 
+use core::time::Duration;
 use std::net::IpAddr;
+
+use wire::icmpv4;
 
 use super::{Case, Findings};
 use crate::explain::Ref;
@@ -8,25 +11,19 @@ use crate::traffic::Transmission;
 
 /// How many packets back the untranslated one is looked for.
 const WINDOW: usize = 128;
+/// How long a router keeps a packet: it may have to ask for the next hop's address, for 3 s at most.
+const FORWARDING: Duration = Duration::from_secs(3);
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let all: Vec<&Transmission> = case.packets().filter(|t| ends(t).is_some()).collect();
     let mut told: Vec<String> = Vec::new();
     for (i, after) in all.iter().enumerate() {
         let Some(new) = ends(after) else { continue };
-        let before = all[..i].iter().rev().take(WINDOW).find(|b| {
-            let arrived = b.arrivals.iter().any(|a| a.node == after.from && a.at <= after.at);
-            let ttls = (b.view.ip().map(|ip| ip.ttl), after.view.ip().map(|ip| ip.ttl));
-            let hop = matches!(ttls, (Some(x), Some(y)) if x == y.wrapping_add(1));
-            arrived
-                && hop
-                && b.view.payload() == after.view.payload()
-                && ends(b).is_some_and(|e| e.0 == new.0)
-        });
-        let Some(before) = before.filter(|b| ends(b) != Some(new)) else { continue };
-        let Some(old) = ends(before) else { continue };
+        let before = all[..i].iter().rev().take(WINDOW).find(|b| is_same_packet(b, after));
+        let Some(before) = before else { continue };
+        let Some(old) = ends(before).filter(|old| one_address_changed(*old, new)) else { continue };
         let host = case.name(after.from);
-        let text = if (old.1, old.2) != (new.1, new.2) {
+        let text = if old.1 != new.1 {
             format!("{host} translated the source {} to {}", end(old.1, old.2), end(new.1, new.2))
         } else {
             format!("{host} translated the destination {} to {}", end(old.3, old.4), end(new.3, new.4))
@@ -36,6 +33,42 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             told.push(text);
         }
     }
+}
+
+/// A router passed it on: in by one interface, out by another, the same packet but for addresses, ports and
+/// what a router changes anyway. The identification tells packets of equal contents apart.
+fn is_same_packet(before: &Transmission, after: &Transmission) -> bool {
+    let arrived = before.arrivals.iter().any(|a| {
+        let soon = a.at <= after.at && after.at.saturating_since(a.at) <= FORWARDING;
+        a.node == after.from && a.ifindex != after.ifindex && soon
+    });
+    let (Some(old), Some(new)) = (before.view.ip(), after.view.ip()) else { return false };
+    let same_header = old.ttl == new.ttl.wrapping_add(1)
+        && (old.protocol, old.id, old.frag_offset, old.total_len)
+            == (new.protocol, new.id, new.frag_offset, new.total_len);
+    arrived
+        && same_header
+        && kind(before) == kind(after)
+        && before.view.payload() == after.view.payload()
+        && before.from != after.from
+}
+
+/// One of the addresses is another, and nothing changed at the other end.
+fn one_address_changed(old: Ends, new: Ends) -> bool {
+    let source = (old.1, old.2) != (new.1, new.2);
+    let destination = (old.3, old.4) != (new.3, new.4);
+    (source && !destination && old.1 != new.1) || (destination && !source && old.3 != new.3)
+}
+
+/// What a translation leaves alone in an ICMP message: type, code, and an echo's sequence number.
+fn kind(t: &Transmission) -> Option<(u8, u8, u16)> {
+    let m = t.view.icmp()?;
+    let (ty, code) = m.type_code();
+    let seq = match m {
+        icmpv4::Message::EchoRequest { seq, .. } | icmpv4::Message::EchoReply { seq, .. } => *seq,
+        _ => 0,
+    };
+    Some((ty, code, seq))
 }
 
 fn end(addr: IpAddr, port: u16) -> String {

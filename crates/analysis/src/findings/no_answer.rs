@@ -2,13 +2,21 @@
 //! waited is dropped; only some senders hear of it (Linux: neighbour.c neigh_timer_handler,
 //! neigh_invalidate; TRUTH 11a).
 
+use core::time::Duration;
+
 use stack::DropReason;
 use stack::neigh::NudState;
 use stack::record::What;
 
 use super::about;
-use super::{Case, Findings, Question};
+use super::refused::reports;
+use super::sockets::{Flow, socket};
+use super::{Case, Findings, Question, Returned};
 use crate::explain::Ref;
+use crate::view::View;
+
+/// A call that waited returns within this: a real kernel's clock goes on meanwhile.
+const AT_ONCE: Duration = Duration::from_millis(5);
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let mut done = Vec::new();
@@ -73,19 +81,37 @@ fn consequences(case: &Case<'_>, q: &Question, at: wire::Instant, record: usize,
             dropped.iter().map(|i| Ref::Record(*i)),
         );
     }
+    let flows = waiting(case, q, &dropped);
     let results = case.results();
-    let told = results.iter().find(|r| r.node == q.node && r.at >= at && r.errno() == Some("EHOSTUNREACH"));
+    let of_it = |r: &Returned<'_>| {
+        // Of several sockets with one destination it is the one whose call returns at that moment.
+        let now = r.at.saturating_since(at) <= AT_ONCE;
+        let socket = socket(&results, r);
+        flows.iter().any(|f| socket.sender_of(case, f).is_some() || now && socket.may_have_sent(case, f))
+    };
+    let told =
+        results.iter().find(|r| r.node == q.node && r.at >= at && reports(r, "EHOSTUNREACH") && of_it(r));
     if let Some(r) = told {
+        let how = if r.errno().is_some() {
+            "returned EHOSTUNREACH"
+        } else {
+            "read EHOSTUNREACH from the error queue"
+        };
         out.say(
             "no-answer-error",
-            format!("{host}'s {}() returned EHOSTUNREACH because of it", r.call_name()),
+            format!("{host}'s {}() {how} because of it", r.call_name()),
             [Ref::Record(record), Ref::Record(r.record)],
         );
         return;
     }
     // The call that sent the datagram had returned long before.
     let silent = results.iter().find(|r| {
-        r.node == q.node && r.at <= at && r.call_name().starts_with("send") && !r.result.starts_with('-')
+        let send = r.node == q.node && r.call_name().starts_with("send") && !r.result.starts_with('-');
+        send && r.at <= at && {
+            let socket = socket(&results, r);
+            let sent = |f: &Flow| socket.sender_of(case, f).is_some_and(|s| s.record == r.record);
+            flows.iter().any(sent) && !socket.wants_errors()
+        }
     });
     let icmp = case.packets().any(|t| t.from == q.node && t.at == at && t.view.is_icmp_error());
     if let (Some(r), false) = (silent, icmp) {
@@ -104,4 +130,14 @@ fn consequences(case: &Case<'_>, q: &Question, at: wire::Instant, record: usize,
             [Ref::Record(r.record)],
         );
     }
+}
+
+/// The flows of the packets that waited, as far as their drops tell; else whatever was for the address itself.
+fn waiting(case: &Case<'_>, q: &Question, dropped: &[usize]) -> Vec<Flow> {
+    let flows = dropped.iter().filter_map(|&i| match &case.journal.records[i].what {
+        What::Drop { packet, .. } => Flow::of(&View::of_bytes(wire::Medium::Ip, packet.to_vec())),
+        _ => None,
+    });
+    let flows: Vec<Flow> = flows.collect();
+    if flows.is_empty() { vec![Flow { dst: q.addr, ports: None }] } else { flows }
 }

@@ -1,9 +1,11 @@
 //! What a program hears of an ICMP error: a connected UDP socket gets it with its next call, an unconnected
-//! one never does unless it asked with `IP_RECVERR` (Linux: udp.c __udp4_lib_err; TRUTH §8).
+//! one never does unless it asked with `IP_RECVERR` (Linux: udp.c __udp4_lib_err; TRUTH §8). An error is
+//! tied to a call only when the packet that it quotes is that socket's.
 
 use wire::ip::Protocol;
 
 use super::icmp_errors::Error;
+use super::sockets::{Flow, socket};
 use super::{Case, Findings, Returned};
 use crate::explain::Ref;
 
@@ -21,20 +23,30 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
                 && t.view.quoted().map(|q| q.ports) == Some(quoted.ports)
         });
         let Some((last_hop, arrival)) = arrived else { continue };
-        let error = results.iter().find(|r| {
+        let flow = Flow { dst: quoted.ip.dst(), ports: quoted.ports };
+        let told = results.iter().find(|r| {
             r.node == sender
                 && r.at >= arrival.at
-                && r.errno() == Some("ECONNREFUSED")
                 && !heard.contains(&r.record)
+                && reports(r, "ECONNREFUSED")
+                && socket(&results, r).sender_of(case, &flow).is_some()
         });
-        match error {
+        match told {
             Some(r) => {
                 heard.push(r.record);
                 refused(case, &results, r, &e, last_hop.number, out);
             }
-            None => silent(case, &results, sender, &e, last_hop.number, out),
+            None => silent(case, &results, (sender, &flow), &e, last_hop.number, out),
         }
     }
+    for r in results.iter().filter(|r| r.errno() == Some("ECONNREFUSED") && !heard.contains(&r.record)) {
+        refused_by_itself(case, &results, r, out);
+    }
+}
+
+/// A call returned this error, or read it from the error queue.
+pub(super) fn reports(r: &Returned<'_>, errno: &str) -> bool {
+    r.errno() == Some(errno) || r.result.contains(&format!("ee_errno={errno},"))
 }
 
 fn refused(
@@ -46,49 +58,49 @@ fn refused(
     out: &mut Findings,
 ) {
     let host = case.name(r.node);
-    let connected = connect_of(results, r.node, r.program, r.fd(), r.call);
-    let why = if connected.is_some() { "the socket is connected" } else { "the socket asked for errors" };
-    let text = format!(
-        "{host}'s {}() returned ECONNREFUSED: that is the ICMP error, told because {why}",
-        r.call_name()
-    );
+    let connected = socket(results, r).connected();
+    let (returned, why) = match (r.errno(), connected) {
+        (None, _) => ("read ECONNREFUSED from the error queue", "the socket asked for errors"),
+        (_, Some(_)) => ("returned ECONNREFUSED", "the socket is connected"),
+        (_, None) => ("returned ECONNREFUSED", "the socket asked for errors"),
+    };
+    let text = format!("{host}'s {}() {returned}: that is the ICMP error, told because {why}", r.call_name());
     let refs = [Ref::Packet(e.t.number), Ref::Packet(last_hop), Ref::Record(r.record)];
     out.say("econnrefused", text, refs.into_iter().chain(connected.map(|c| Ref::Record(c.call))));
 }
 
-/// The call that connected a descriptor.
-fn connect_of<'a>(
-    results: &'a [Returned<'a>],
-    node: stack::record::NodeId,
-    program: u32,
-    fd: Option<&str>,
-    before: usize,
-) -> Option<&'a Returned<'a>> {
-    let last = results.iter().rfind(|c| {
-        c.node == node
-            && c.program == program
-            && c.call < before
-            && c.call_name() == "connect"
-            && c.fd() == fd
-    });
-    // connect() to AF_UNSPEC takes the peer away again.
-    last.filter(|c| !c.call_text.contains("AF_UNSPEC"))
+/// The peer is the host itself: it refused without a packet on any wire.
+fn refused_by_itself(case: &Case<'_>, results: &[Returned<'_>], r: &Returned<'_>, out: &mut Findings) {
+    let Some(target) = socket(results, r).target(r) else { return };
+    if !target.ip().is_loopback() && case.owner_of_ip(target.ip()) != Some(r.node) {
+        return;
+    }
+    let host = case.name(r.node);
+    let text = format!(
+        "{host}'s {}() returned ECONNREFUSED: {target} is {host} itself, which refused without a packet on any \
+         wire",
+        r.call_name()
+    );
+    out.say("econnrefused", text, [Ref::Record(r.call), Ref::Record(r.record)]);
 }
 
 fn silent(
     case: &Case<'_>,
     results: &[Returned<'_>],
-    sender: stack::record::NodeId,
+    (sender, flow): (stack::record::NodeId, &Flow),
     e: &Error<'_>,
     last_hop: u32,
     out: &mut Findings,
 ) {
     let host = case.name(sender);
-    let sent = results.iter().rfind(|r| {
-        r.node == sender && r.call_name().starts_with("send") && !r.result.starts_with('-') && r.at <= e.t.at
+    let sent = results.iter().rev().find(|r| {
+        let send = r.node == sender && r.call_name().starts_with("send") && !r.result.starts_with('-');
+        send && r.at <= e.t.at
+            && socket(results, r).sender_of(case, flow).is_some_and(|s| s.record == r.record)
     });
     let Some(sent) = sent else { return };
-    if connect_of(results, sender, sent.program, sent.fd(), sent.call).is_some() {
+    let socket = socket(results, sent);
+    if socket.connected().is_some() || socket.wants_errors() {
         return;
     }
     let text = format!(

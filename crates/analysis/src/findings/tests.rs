@@ -640,3 +640,140 @@ fn a_lost_message_about_the_mtu_is_a_black_hole_too() {
     );
     assert!(of(&h.journal, "pmtu-learnt").is_empty());
 }
+
+/// The ICMP error about the first socket's datagram arrives; then a second socket's call fails.
+fn two_sockets(calls: &[(&str, &str)]) -> Journal {
+    let mut h = pair();
+    let call = h.call(0, 0, "socket(AF_INET, SOCK_DGRAM, 0)");
+    h.returns(0, 0, call, "3");
+    let call = h.call(0, 0, "sendto(3, \"x\", 0, 192.0.2.2:9)");
+    h.pass(0, 0, 1, &udp4((1, 2), (C, S), (40000, 9), b"x"));
+    h.returns(0, 0, call, "1");
+    let quoted = ipv4_packet(C, S, wire::ip::Protocol::UDP, V4::default(), &udp_datagram((40000, 9), b"x"));
+    let unreachable = wire::icmpv4::Message::DestinationUnreachable { code: 3, next_hop_mtu: 0 };
+    h.pass(1000, 1, 0, &icmp4((2, 1), (S, C), V4::default(), unreachable, &quoted));
+    for (call, result) in calls {
+        let call = h.call(1_000_000, 0, call);
+        h.returns(1_000_000, 0, call, result);
+    }
+    h.journal
+}
+
+#[test]
+fn an_error_on_loopback_is_not_the_icmp_error_of_another_socket() {
+    let j = two_sockets(&[
+        ("socket(AF_INET, SOCK_DGRAM, 0)", "4"),
+        ("connect(4, 127.0.0.1:51)", "0"),
+        ("send(4, \"q\", 0)", "1"),
+        ("send(4, \"q\", 0)", "-1 ECONNREFUSED (Connection refused)"),
+    ]);
+    assert_eq!(
+        of(&j, "econnrefused"),
+        [
+            "client's send() returned ECONNREFUSED: 127.0.0.1:51 is client itself, which refused without a packet \
+          on any wire"
+        ]
+    );
+    assert_eq!(of(&j, "error-not-told").len(), 1);
+}
+
+#[test]
+fn an_error_that_nothing_ties_to_a_packet_is_not_explained() {
+    let j = two_sockets(&[
+        ("socket(AF_INET, SOCK_DGRAM, 0)", "4"),
+        ("connect(4, 192.0.2.2:51)", "0"),
+        ("send(4, \"192.0.2.2:9\", 0)", "-1 ECONNREFUSED (Connection refused)"),
+    ]);
+    assert!(of(&j, "econnrefused").is_empty());
+    // A descriptor's number that was given out again is another socket.
+    let j = two_sockets(&[
+        ("close(3)", "0"),
+        ("socket(AF_INET, SOCK_DGRAM, 0)", "3"),
+        ("connect(3, 192.0.2.2:52)", "0"),
+        ("send(3, \"q\", 0)", "-1 ECONNREFUSED (Connection refused)"),
+    ]);
+    assert!(of(&j, "econnrefused").is_empty());
+}
+
+#[test]
+fn who_heard_of_a_failed_neighbour_is_the_socket_whose_packet_waited() {
+    let run = |read: bool| {
+        let mut h = pair();
+        let call = |h: &mut Hand, at: u64, text: &str, result: &str| {
+            let call = h.call(at, 0, text);
+            h.returns(at, 0, call, result);
+        };
+        call(&mut h, 0, "socket(AF_INET, SOCK_DGRAM, 0)", "3");
+        call(&mut h, 0, "sendto(3, \"0123456789\", 0, 192.0.2.2:9)", "10");
+        call(&mut h, 0, "socket(AF_INET, SOCK_DGRAM, 0)", "4");
+        call(&mut h, 0, "setsockopt(4, IPPROTO_IP, IP_RECVERR, 1)", "0");
+        call(&mut h, 1, "sendto(4, \"boo\", 0, 192.0.2.99:99)", "3");
+        h.tx(1, 0, &arp_request(mac(1), C, "192.0.2.99"));
+        h.neigh(3_000_000, 0, "192.0.2.99", Some(NudState::Incomplete), Some(NudState::Failed), None);
+        let datagram = udp_datagram((40001, 99), b"boo");
+        let packet = ipv4_packet(C, "192.0.2.99", wire::ip::Protocol::UDP, V4::default(), &datagram);
+        let reason = stack::DropReason::NeighFailed;
+        h.push(3_000_000, 0, What::Drop { ifindex: 2, reason, id: None, packet: wire::Bytes::from(packet) });
+        if read {
+            let result = "3 \"boo\" from 192.0.2.99:99 MSG_ERRQUEUE [IP_RECVERR {ee_errno=EHOSTUNREACH, \
+                          ee_origin=ICMP, ee_type=3, ee_code=1, ee_info=0, offender=192.0.2.1}]";
+            call(&mut h, 3_500_000, "recvmsg(4, 100, MSG_ERRQUEUE)", result);
+        }
+        h.journal
+    };
+    assert_eq!(
+        of(&run(true), "no-answer-error"),
+        ["client's recvmsg() read EHOSTUNREACH from the error queue because of it"]
+    );
+    // Another socket's sendto() has nothing to do with it, and this one could have asked.
+    assert!(of(&run(true), "no-answer-silent").is_empty());
+    assert!(of(&run(false), "no-answer-silent").is_empty());
+}
+
+#[test]
+fn a_reply_in_fragments_is_no_translation_of_its_request() {
+    let server = "198.51.100.1";
+    let mut h = routed();
+    let echo = |macs, ends, how, reply: bool| {
+        let message = if reply {
+            wire::icmpv4::Message::EchoReply { id: 1, seq: 1 }
+        } else {
+            wire::icmpv4::Message::EchoRequest { id: 1, seq: 1 }
+        };
+        icmp4(macs, ends, how, message, &[7; 1000])
+    };
+    let request = V4 { id: 5, df: false, more: true, ..V4::default() };
+    h.pass(0, 0, 1, &echo((1, 2), (C, server), request, false));
+    let reply = V4 { id: 5, ttl: 63, ..request };
+    h.tx_by(40_000, 1, 2, &echo((2, 1), (server, C), reply, true));
+    assert!(of(&h.journal, "nat").is_empty());
+    // Out by another interface, but a reply is no request.
+    h.tx_by(40_000, 1, 3, &echo((4, 3), (server, C), reply, true));
+    assert!(of(&h.journal, "nat").is_empty());
+    let there = V4 { ttl: 63, ..request };
+    h.tx_by(40_000, 1, 3, &echo((4, 3), ("198.51.100.254", server), there, false));
+    assert_eq!(of(&h.journal, "nat"), ["router translated the source 192.0.2.1 to 198.51.100.254"]);
+}
+
+#[test]
+fn an_advertisement_is_its_source_s_whoever_put_it_on_the_wire() {
+    let made = |by: u32| {
+        let mut h = Hand::new(&[("h", &[]), ("r", &["fe80::2"])]);
+        let mut prefix = vec![3, 4, 64, 0xc0, 0, 0, 1, 0x2c, 0, 0, 0, 0xc8, 0, 0, 0, 0];
+        prefix.extend("2001:db8::".parse::<std::net::Ipv6Addr>().expect("an address").octets());
+        let advert = ndp::Message::RouterAdvert(ndp::RouterAdvert {
+            hop_limit: 64,
+            router_lifetime: 1800,
+            ..ndp::RouterAdvert::default()
+        });
+        let message = wire::icmpv6::Message::Ndp(advert);
+        let frame = icmp6((mac(2), mac(1)), ("fe80::2", "ff02::1"), message, &prefix);
+        let id = h.tx(0, by, &frame);
+        h.rx(0, 0, id, &frame);
+        let addr = ip("2001:db8::1");
+        h.push(0, 0, What::Addr { ifindex: 2, addr, change: AddrChange::Tentative });
+        of(&h.journal, "slaac")
+    };
+    assert_eq!(made(1), ["h made 2001:db8::1 from the prefix 2001:db8::/64 that r advertised"]);
+    assert_eq!(made(0), ["h made 2001:db8::1 from the prefix 2001:db8::/64 that fe80::2 advertised"]);
+}
