@@ -119,7 +119,19 @@ impl<K> TimerQueue<K> {
     pub fn cancel(&mut self, id: TimerId) -> Option<K> {
         let key = self.release(id);
         self.skip_stale();
+        self.compact();
         key
+    }
+
+    /// Throws stale entries away once they are many times the timers: one that is armed far ahead and moved with
+    /// every packet would leave an entry each time.
+    fn compact(&mut self) {
+        const FEW: usize = 64;
+        const TIMES: usize = 4;
+        if self.heap.len() > FEW + TIMES * self.len() {
+            let slots = &self.slots;
+            self.heap.retain(|Reverse((_, _, id))| slots[id.slot as usize].generation == id.generation);
+        }
     }
 
     /// When the earliest timer is due.
@@ -188,6 +200,21 @@ mod tests {
         assert_eq!(q.pop_due(t), Some((t, "a")));
         assert_eq!(q.pop_due(t), Some((t, "c")));
         assert!(q.is_empty() && q.next().is_none());
+    }
+
+    #[test]
+    fn a_timer_that_is_moved_for_ever_leaves_a_bounded_queue() {
+        let mut q = TimerQueue::default();
+        let soon = q.arm(Instant::from_secs(1), 0);
+        let mut far = q.arm(Instant::from_secs(7200), 1);
+        for i in 2..10_000 {
+            assert!(q.cancel(far).is_some());
+            far = q.arm(Instant::from_secs(7200 + i), i);
+            assert!(q.heap.len() <= 64 + 4 * 2 + 1, "{} entries for 2 timers", q.heap.len());
+        }
+        assert_eq!(q.len(), 2);
+        assert_eq!(q.cancel(soon), Some(0));
+        assert_eq!(q.next(), Some(Instant::from_secs(7200 + 9_999)));
     }
 
     /// TRUTH.md §0: HZ=250 steps are 4, 32, 256, 2048 ms.

@@ -80,4 +80,25 @@ mod tests {
         table.remove(64, 8);
         assert_eq!(table.on_port(64).take(2).collect::<Vec<u32>>(), [1, 15]);
     }
+
+    #[test]
+    fn a_port_table_is_a_list() {
+        let mut rng = crate::rng::Rng::new(1, "ports");
+        let (mut table, mut list) = (PortTable::default(), Vec::new());
+        for sock in 0..20_000u32 {
+            // Few ports, some of them in the same bucket.
+            let port = [9, 53, 9 + 1024, 53 + 4096, 40_000][rng.below(5) as usize];
+            if list.len() > 300 || rng.below(3) == 0 && !list.is_empty() {
+                let (port, sock) = list.remove(rng.below(list.len() as u64) as usize);
+                table.remove(port, sock);
+                table.remove(port, sock); // twice is harmless
+            } else {
+                table.insert(port, sock);
+                list.push((port, sock));
+            }
+            assert_eq!(table.len, list.len());
+            let on_port = list.iter().filter(|(p, _)| *p == port).map(|(_, s)| *s);
+            assert!(table.on_port(port).eq(on_port), "port {port} after {sock} steps");
+        }
+    }
 }
