@@ -12,7 +12,7 @@
 //! 5. IPv6 link-local addresses become `host/interface` where known, else `fe80-1` ….
 //! 6. TCP numbers are relative; timestamp values do not count.
 //! 7. Group membership reports, router solicitations and DAD probes leave after random delays: each kind
-//!    is a sequence of its own per interface whose times do not count; reports count by group, once.
+//!    is a set of its own per interface, without times and order; reports count by group, once.
 //! 8. Of neighbour states, INCOMPLETE and DELAY do not count: `RTNLGRP_NEIGH` does not report them.
 //!    Nor does NOARP, which needs no resolution. The same state twice in a row counts once. The time of REACHABLE → STALE does not count: the reachable
 //!    time is random, 15 to 45 s (RFC 4861 §6.3.2); and when it is the last that a neighbour did in one run, the other
@@ -155,7 +155,10 @@ fn packet_lanes(journal: &Journal, lanes: &mut BTreeMap<(Class, String), Lane>) 
             Some(Background::Alone(kind)) => {
                 let key = normal.key(&t.view, &mut flows) + &fate;
                 let place = format!("{place} {kind}");
-                lanes.entry((Class::Packets, place)).or_default().push(item(key, true));
+                let lane = lanes.entry((Class::Packets, place)).or_default();
+                lane.push(item(key, true));
+                // Each address has a delay of its own: only how often each is asked for counts.
+                lane.sort_by(|a, b| a.key.cmp(&b.key));
             }
             None => {
                 let key = normal.key(&t.view, &mut flows) + &fate;
