@@ -116,6 +116,10 @@ impl Host {
         if sockets.lines().count() > 1 {
             tables.push(("ss -uan".to_string(), sockets.lines().map(String::from).collect()));
         }
+        let streams = self.stack.ss_tcp(now);
+        if streams.lines().count() > 1 {
+            tables.push(("ss -tanoi".to_string(), streams.lines().map(String::from).collect()));
+        }
         if let Some(nat) = &self.nat {
             tables
                 .push(("conntrack -L".to_string(), nat.table_text(now).lines().map(String::from).collect()));
