@@ -482,7 +482,7 @@ impl Tcb {
     fn rtt_by_timestamp(&self, cx: &Cx<'_>) -> Option<u32> {
         let sent = self.ts.rcv_tsecr.wrapping_sub(self.ts.offset);
         let delta = cx.clock_ms().wrapping_sub(sent);
-        (delta < i32::MAX as u32 / 1000).then_some(delta.max(1) * 1000)
+        (delta < i32::MAX as u32 / 1000).then(|| delta.max(1) * 1000)
     }
 
     fn update_min_rtt(&mut self, cx: &Cx<'_>, rtt_us: u32, maybe_delayed: bool) {

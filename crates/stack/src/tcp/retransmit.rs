@@ -43,7 +43,17 @@ impl Tcb {
     pub(crate) fn retransmit_entry(&mut self, cx: &mut Cx<'_>, index: usize, segs: u32) -> bool {
         self.mtu_probe_abandon();
         let mss = self.current_mss();
-        let skb = *self.rtx.at(index).expect("the caller looked at it");
+        let una = self.snd.una;
+        let entry = self.rtx.at_mut(index).expect("the caller looked at it");
+        if entry.seq.before(una) {
+            // tcp_trim_head: a part of the segment was acknowledged.
+            if !entry.end_seq.after(una) {
+                return false;
+            }
+            entry.seq = una;
+            entry.flags = entry.flags - Flags::SYN;
+        }
+        let skb = *entry;
         let mut room = self.wnd_end().minus(skb.seq);
         if room <= 0 {
             // The window shrank below it: only the first entry may go, as a probe.

@@ -3,6 +3,7 @@
 mod basic;
 mod ending;
 mod fixture;
+mod forged;
 mod icmp;
 mod listening;
 mod opening;
