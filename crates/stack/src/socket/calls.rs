@@ -209,6 +209,7 @@ impl Stack {
             saddr: Dgram::any_addr(domain),
             port: if kind == DgramKind::Raw { protocol.0.into() } else { 0 },
             addr_locked: false,
+            name6: None,
             port_locked: false,
             peer: None,
             peer_scope: 0,

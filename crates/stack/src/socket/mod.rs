@@ -47,7 +47,7 @@ pub use file::NOFILE_DEFAULT;
 use file::{FdTable, File};
 
 pub(crate) use memberships::Membership;
-pub(crate) use memory::{truesize, truesize_fragments};
+pub(crate) use memory::{truesize, truesize_fragments, truesize_received};
 use slab::Slab;
 pub(crate) use sock::{Dgram, DgramKind, Received};
 pub use ss::SsQuery;

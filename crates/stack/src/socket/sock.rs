@@ -208,6 +208,8 @@ pub(crate) struct Dgram {
     pub(crate) port: u16,
     /// The program chose the address (`SOCK_BINDADDR_LOCK`), the port (`SOCK_BINDPORT_LOCK`).
     pub(crate) addr_locked: bool,
+    /// The IPv6 name that the socket keeps (`sk_v6_rcv_saddr`) when it was connected to an IPv4 peer afterwards.
+    pub(crate) name6: Option<Ipv6Addr>,
     pub(crate) port_locked: bool,
     /// Connected: `inet_daddr`, `inet_dport`.
     pub(crate) peer: Option<(IpAddr, u16)>,
@@ -316,6 +318,9 @@ pub(crate) fn unmapped(addr: IpAddr) -> IpAddr {
 impl Dgram {
     /// `getsockname`'s address: a multicast or broadcast address that it is bound to is `inet_rcv_saddr` only.
     pub(crate) fn saddr_shown(&self) -> IpAddr {
+        if let Some(name) = self.name6 {
+            return name.into();
+        }
         if self.rcv_addr.is_unspecified() { self.saddr } else { self.rcv_addr }
     }
 }

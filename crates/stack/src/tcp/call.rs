@@ -96,6 +96,10 @@ impl Stack {
         }
         let closed = sock.listener.is_none() && sock.tcb.as_ref().is_none_or(|t| t.state() == State::Close);
         if !closed || sock.bind_place != NO_PLACE || sock.port_locked {
+            // __inet_bind looks at the address first, __inet6_bind at the socket.
+            if sock.domain == Domain::Inet {
+                self.bindable(now, &sock.opts, ip, sock.opts.bound_if)?;
+            }
             return Err(Errno::EINVAL);
         }
         let mut bound_if = sock.opts.bound_if;

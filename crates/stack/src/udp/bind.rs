@@ -42,7 +42,12 @@ impl Stack {
             return Err(Errno::EINVAL);
         }
         let raw = entry.kind == DgramKind::Raw;
-        if !raw && entry.port != 0 || raw && entry.peer.is_some() {
+        let bound = !raw && entry.port != 0 || raw && entry.peer.is_some();
+        if bound {
+            // __inet_bind looks at the address first, __inet6_bind at the socket.
+            if entry.domain == Domain::Inet {
+                self.bindable(now, &entry.opts, ip, entry.opts.bound_if)?;
+            }
             return Err(Errno::EINVAL);
         }
         let mut bound_if = entry.opts.bound_if;
@@ -172,6 +177,11 @@ impl Stack {
             return Ok(());
         };
         self.autobind(now, sock)?;
+        let entry = &mut self.sockets.dgrams[sock];
+        if let (Some(name), IpAddr::V6(_)) = (entry.name6, unmapped(addr.ip())) {
+            entry.name6 = None;
+            (entry.rcv_addr, entry.saddr) = (name.into(), name.into());
+        }
         let entry = &self.sockets.dgrams[sock];
         let state = entry.state();
         if entry.domain == Domain::Inet && addr.is_ipv6() {
@@ -179,7 +189,7 @@ impl Stack {
         }
         let (mut ip, port, scope) = (unmapped(addr.ip()), addr.port(), scope_of(addr));
         if entry.domain == Domain::Inet6 {
-            let v6_name = entry.saddr.is_ipv6() && !entry.saddr.is_unspecified();
+            let v6_name = entry.addr_locked && entry.saddr.is_ipv6() && !entry.saddr.is_unspecified();
             match ip {
                 IpAddr::V4(_) if entry.opts.v6only => {
                     return Err(if addr.is_ipv4() { Errno::EAFNOSUPPORT } else { Errno::ENETUNREACH });
@@ -201,6 +211,15 @@ impl Stack {
             return Err(Errno::EACCES);
         }
         let src = if flow.src.is_unspecified() { dst.src } else { flow.src };
+        let entry = &mut self.sockets.dgrams[sock];
+        if let (IpAddr::V6(name), IpAddr::V4(_)) = (entry.saddr, ip)
+            && !name.is_unspecified()
+        {
+            // From now on IPv4 has a name of its own (`inet_saddr`), and getsockname goes on with the old one.
+            entry.name6 = Some(name);
+            entry.saddr = src;
+            entry.rcv_addr = src;
+        }
         let ip_id = self.sockets.rng.next_u32() as u16; // any 16 bits
         let txhash = self.sockets.rng.next_u32();
         let generation = self.route_generation();
@@ -227,6 +246,7 @@ impl Stack {
         entry.peer = None;
         entry.peer_scope = 0;
         entry.dst = None;
+        entry.name6 = None;
         if !entry.addr_locked {
             entry.rcv_addr = Dgram::any_addr(entry.domain);
             entry.saddr = entry.rcv_addr;

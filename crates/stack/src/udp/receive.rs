@@ -3,14 +3,14 @@
 
 use std::net::IpAddr;
 
-use wire::{Frame, Instant, udp};
+use wire::{Frame, Instant, Medium, udp};
 
 use super::counters;
 use crate::call::{Domain, PollEvents};
 use crate::icmp::IcmpError;
 use crate::ip::RxMeta;
 use crate::record::IfIndex;
-use crate::socket::{Dgram, DgramKind, Received, truesize};
+use crate::socket::{Dgram, DgramKind, Received, truesize, truesize_received};
 use crate::{DropReason, Stack};
 
 /// Both ends of an arriving datagram.
@@ -165,11 +165,14 @@ impl Stack {
     /// `skb->truesize` of an arrived packet.
     pub(super) fn cost_of(&self, meta: &RxMeta, segment_len: usize) -> u32 {
         let header = usize::from(meta.network_header_len);
-        let mtu = self.ifaces.get(meta.ifindex).map_or(u32::MAX, |iface| iface.mtu) as usize;
+        let iface = self.ifaces.get(meta.ifindex);
+        let mtu = iface.map_or(u32::MAX, |iface| iface.mtu) as usize;
+        let by_ethernet = iface.is_some_and(|i| i.medium == Medium::Ethernet && !i.is_loopback());
+        let each = if by_ethernet { truesize_received } else { truesize };
         if segment_len + header > mtu {
-            crate::socket::truesize_fragments(segment_len + header, header, mtu)
+            crate::socket::truesize_fragments(segment_len + header, header, mtu, each)
         } else {
-            truesize(segment_len + header)
+            each(segment_len + header)
         }
     }
 

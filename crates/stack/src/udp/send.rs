@@ -301,7 +301,8 @@ impl Stack {
             (None, None) => return Err(Errno::EDESTADDRREQ),
         };
         if entry.domain == Domain::Inet6 {
-            let v6_name = entry.saddr.is_ipv6() && !entry.saddr.is_unspecified();
+            // Only bind makes LOOPBACK4_IPV6 of it, from where no way leads; a name that connect chose does not.
+            let v6_name = entry.addr_locked && entry.saddr.is_ipv6() && !entry.saddr.is_unspecified();
             match dst {
                 IpAddr::V4(_) if entry.opts.v6only || v6_name => return Err(Errno::ENETUNREACH),
                 IpAddr::V6(_) if entry.saddr.is_ipv4() => return Err(Errno::EAFNOSUPPORT),

@@ -1043,3 +1043,76 @@ fn calls_of_any_kind_on_any_descriptor_never_panic() {
         }
     }
 }
+
+/// Measured on 6.18.44: a name that connect chose does not bind a socket to its family, one that bind gave does.
+#[test]
+fn a_socket_connected_over_ipv6_may_be_connected_over_ipv4_next() {
+    for second in ["[::ffff:192.0.2.2]:9", "192.0.2.2:9"] {
+        let mut net = Net::new();
+        net.script(
+            A,
+            &format!(
+                "socket(AF_INET6, SOCK_DGRAM) => 3
+                 connect(3, [::1]:77) => 0
+                 connect(3, {second}) => 0
+                 getpeername(3) => 0 [::ffff:192.0.2.2]:9
+                 send(3, \"x\") => 1"
+            ),
+        );
+        let name = net.run(A, "getsockname(3)");
+        assert!(name.starts_with("0 [::1]:"), "{name}");
+        net.settle();
+        let dst = |f: &wire::Frame| f.to_vec().get(26..34).map(<[u8]>::to_vec);
+        let ends = [192, 0, 2, 1, 192, 0, 2, 2].to_vec();
+        assert!(net.passed.iter().any(|(_, f)| dst(f).as_ref() == Some(&ends)), "sent over IPv4");
+        net.script(A, "connect(3, [::1]:78) => 0\ngetpeername(3) => 0 [::1]:78");
+    }
+    let mut net = Net::new();
+    net.script(
+        A,
+        "socket(AF_INET6, SOCK_DGRAM) => 3
+         bind(3, [::1]:700) => 0
+         connect(3, [::ffff:192.0.2.2]:9) => -1 ENETUNREACH (Network is unreachable)
+         socket(AF_INET6, SOCK_DGRAM) => 4
+         connect(4, [::ffff:192.0.2.2]:9) => 0
+         connect(4, [::1]:9) => -1 EAFNOSUPPORT (Address family not supported by protocol)",
+    );
+}
+
+/// Measured on 6.18.44, UDP and TCP: AF_INET looks at the address first, AF_INET6 at the socket.
+#[test]
+fn binding_again_to_a_foreign_address_tells_the_address_or_the_socket() {
+    for kind in ["SOCK_DGRAM", "SOCK_STREAM"] {
+        let mut net = Net::new();
+        net.script(
+            A,
+            &format!(
+                "socket(AF_INET, {kind}) => 3
+                 bind(3, 0.0.0.0:700) => 0
+                 bind(3, 192.0.2.99:0) => -1 EADDRNOTAVAIL (Cannot assign requested address)
+                 bind(3, 0.0.0.0:0) => -1 EINVAL (Invalid argument)
+                 socket(AF_INET6, {kind}) => 4
+                 bind(4, [::]:701) => 0
+                 bind(4, [2001:db8::99]:0) => -1 EINVAL (Invalid argument)"
+            ),
+        );
+    }
+}
+
+/// Measured on 6.18.44 over a TAP: what a card delivers costs less than the same over lo (1728, not 2304 bytes).
+#[test]
+fn a_small_buffer_holds_four_datagrams_of_1000_bytes_from_ethernet() {
+    let mut net = Net::new();
+    sockets(&mut net, A, "AF_INET", 1);
+    sockets(&mut net, B, "AF_INET", 1);
+    net.script(B, "setsockopt(3, SOL_SOCKET, SO_RCVBUF, 4096) => 0\nbind(3, 192.0.2.2:9) => 0");
+    for _ in 0..9 {
+        net.script(A, "sendto(3, 1000, 192.0.2.2:9) => 1000");
+        net.settle();
+    }
+    for _ in 0..4 {
+        assert!(net.run(B, "recv(3, 1, MSG_DONTWAIT)").starts_with('1'));
+    }
+    assert_eq!(net.run(B, "recv(3, 1, MSG_DONTWAIT)"), EAGAIN);
+    assert_eq!(net.counter(B, "UdpRcvbufErrors"), 5);
+}
