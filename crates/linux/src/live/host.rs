@@ -17,7 +17,17 @@ use crate::stamps::Stamps;
 use crate::sys;
 
 /// Tables that are worth keeping at the end, if the tools are there.
-const TABLES: &[&str] = &["ip neigh", "ip route", "ip -6 route", "ss -uan", "ss -tan"];
+const TABLES: &[&str] = &[
+    "ip addr",
+    "ip -6 addr",
+    "ip neigh",
+    "ip -6 neigh",
+    "ip route",
+    "ip -6 route",
+    "ss -uan",
+    "ss -tan",
+    "nstat",
+];
 
 /// A host on the real kernel.
 pub(super) struct Host {
@@ -152,10 +162,13 @@ impl Host {
             self.probe.counters().map_err(LinuxError::io(format!("{}: counters", self.agent.host)))?;
         let mut tables = Vec::new();
         for command in TABLES {
-            let argv: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            // Without options nstat tells what is new since its last call in any namespace, by a file that they share.
+            let options: &[&str] = if *command == "nstat" { &["-a", "-s"] } else { &[] };
+            let argv: Vec<String> =
+                command.split(' ').chain(options.iter().copied()).map(str::to_owned).collect();
             // A tool that is not installed leaves its table out.
             match self.agent.run(&argv, &[]) {
-                Ok(Ok(text)) if !text.trim().is_empty() => tables.push(((*command).to_owned(), text)),
+                Ok(Ok(text)) => tables.push(((*command).to_owned(), text)),
                 Ok(_) | Err(LinuxError::Setup { .. }) => {}
                 Err(other) => return Err(other),
             }

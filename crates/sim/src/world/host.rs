@@ -106,27 +106,27 @@ impl Host {
 
     /// Tables, as Linux's tools print them.
     pub(crate) fn tables(&self, now: Instant) -> Vec<(String, String)> {
-        let sockets = self.stack.ss_udp();
+        let neighbours = self.stack.ip_neigh();
+        let ipv6 = |line: &&String| line.split(' ').next().is_some_and(|addr| addr.contains(':'));
+        let of_ipv6 = neighbours.iter().filter(ipv6).cloned().collect();
+        let lines = |text: String| text.lines().map(String::from).collect();
         let mut tables = vec![
-            ("ip neigh".to_string(), self.stack.ip_neigh()),
+            ("ip addr".to_string(), self.stack.ip_addr(now)),
+            ("ip -6 addr".to_string(), self.stack.ip6_addr(now)),
+            ("ip neigh".to_string(), neighbours),
+            ("ip -6 neigh".to_string(), of_ipv6),
             ("ip route".to_string(), self.stack.ip_route(now, false, Table::Main)),
             ("ip -6 route".to_string(), self.stack.ip_route(now, true, Table::Main)),
+            ("ss -uan".to_string(), lines(self.stack.ss_udp())),
+            ("ss -tanoi".to_string(), lines(self.stack.ss_tcp(now))),
+            ("nstat".to_string(), lines(self.stack.nstat())),
         ];
-        // Its first line is the heading.
-        if sockets.lines().count() > 1 {
-            tables.push(("ss -uan".to_string(), sockets.lines().map(String::from).collect()));
-        }
-        let streams = self.stack.ss_tcp(now);
-        if streams.lines().count() > 1 {
-            tables.push(("ss -tanoi".to_string(), streams.lines().map(String::from).collect()));
-        }
         if let Some(nat) = &self.nat {
             tables
                 .push(("conntrack -L".to_string(), nat.table_text(now).lines().map(String::from).collect()));
         }
-        // A NAT without mappings is a NAT all the same.
-        tables.retain(|(name, lines)| !lines.is_empty() || name == "conntrack -L");
-        tables.into_iter().map(|(name, lines)| (name, lines.join("\n") + "\n")).collect()
+        let text = |lines: Vec<String>| lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        tables.into_iter().map(|(name, lines)| (name, text(lines))).collect()
     }
 
     /// The addresses of an interface.

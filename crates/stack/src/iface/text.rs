@@ -104,6 +104,22 @@ impl Stack {
         self.ifaces.iter().map(|i| self.addr_lines(i, now)).collect()
     }
 
+    /// `ip -6 addr`: interfaces that have an IPv6 address, without the line of the link layer.
+    pub fn ip6_addr(&self, now: Instant) -> Vec<String> {
+        let mut list = Vec::new();
+        for iface in self.ifaces.iter().filter(|i| !i.inet6.addrs.is_empty()) {
+            let text = self.addr_lines(iface, now);
+            let mut lines = text.lines();
+            let mut s = lines.next().expect("the name").to_string();
+            for line in lines.skip_while(|line| !line.starts_with("    inet6 ")) {
+                s.push('\n');
+                s.push_str(line);
+            }
+            list.push(s);
+        }
+        list
+    }
+
     fn addr_lines(&self, iface: &Interface, now: Instant) -> String {
         let mut s = iface.link_line(self.below(iface), "");
         for a in &iface.addrs4 {
