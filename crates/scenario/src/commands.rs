@@ -25,7 +25,7 @@ pub(crate) struct CommandError {
 
 /// Makes a command's program. `pid` tells two of them apart: the identifier of `ping` on a raw socket.
 pub(crate) fn command(words: &[String], names: &Names, pid: u16) -> Result<Box<dyn Program>, CommandError> {
-    let mut line = Line { words, at: 1, names };
+    let mut line = Line { words, at: 1, value_at: 0, names };
     match words.first().map_or("", String::as_str) {
         "ping" => Ok(Box::new(Ping::new(PingOptions { identifier: pid, ..ping(&mut line)? }))),
         "traceroute" => Ok(Box::new(Traceroute::new(traceroute(&mut line)?))),
@@ -41,13 +41,33 @@ pub(crate) fn command(words: &[String], names: &Names, pid: u16) -> Result<Box<d
 struct Line<'a> {
     words: &'a [String],
     at: usize,
+    /// Where the value of the option begins that was read last, when both are one word: `-c3`.
+    value_at: usize,
     names: &'a Names,
 }
 
 impl Line<'_> {
+    /// The next word, or what is left of the last one.
     fn next(&mut self) -> Option<(usize, &str)> {
         let at = self.at;
         let word = self.words.get(at)?;
+        self.at += 1;
+        Some((at, &word[core::mem::take(&mut self.value_at)..]))
+    }
+
+    /// The next option or target; the value of an option with one of these letters may stand in the same word
+    /// (`getopt`).
+    fn next_option(&mut self, with_value: &str) -> Option<(usize, &str)> {
+        let at = self.at;
+        let word = self.words.get(at)?;
+        let mut letters = word.chars();
+        if letters.next() == Some('-')
+            && letters.next().is_some_and(|letter| with_value.contains(letter))
+            && word.len() > 2
+        {
+            self.value_at = 2;
+            return Some((at, &word[..2]));
+        }
         self.at += 1;
         Some((at, word))
     }
@@ -116,7 +136,7 @@ fn ping(line: &mut Line<'_>) -> Result<PingOptions, CommandError> {
     let mut options = PingOptions::new(IpAddr::from([0, 0, 0, 0]));
     let mut ipv6 = false;
     let mut whom = None;
-    while let Some((at, word)) = line.next().map(|(at, w)| (at, w.to_string())) {
+    while let Some((at, word)) = line.next_option("ciWstMI").map(|(at, w)| (at, w.to_string())) {
         match word.as_str() {
             "-4" | "-n" => {}
             "-6" => ipv6 = true,
@@ -165,7 +185,7 @@ fn traceroute(line: &mut Line<'_>) -> Result<TracerouteOptions, CommandError> {
     let mut ipv6 = false;
     let mut whom = None;
     let mut options = TracerouteOptions::new(IpAddr::from([0, 0, 0, 0]));
-    while let Some((at, word)) = line.next().map(|(at, w)| (at, w.to_string())) {
+    while let Some((at, word)) = line.next_option("fmqNpw").map(|(at, w)| (at, w.to_string())) {
         match word.as_str() {
             "-4" | "-n" => {}
             "-6" => ipv6 = true,

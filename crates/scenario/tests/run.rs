@@ -213,3 +213,131 @@ fn the_example_of_the_readme_runs() {
     assert_eq!(outcome.problems(), Vec::<String>::new());
     assert!(outcome.ok() && outcome.faults[0].hits == 1);
 }
+
+/// What is wrong with a file and the command line, one message a line.
+fn wrong(text: &str, overrides: &Overrides) -> Vec<String> {
+    let file = file::parse(text, "test.toml").expect("it reads");
+    let found = scenario::plan(&file, overrides).expect_err("it is wrong");
+    found.into_iter().map(|d| d.message).collect()
+}
+
+#[test]
+fn a_fault_of_a_host_that_is_not_there_says_so_with_and_without_a_blank() {
+    for text in ["nosuch:arp", "nosuch: arp", "nosuch->server:arp"] {
+        let faults = vec![("drop".to_string(), text.to_string())];
+        let found = wrong(PAIR, &Overrides { faults, ..Overrides::default() });
+        assert_eq!(found, ["no host, switch or link is named `nosuch`"], "{text}");
+    }
+}
+
+#[test]
+fn a_script_of_a_host_that_is_not_there_has_its_own_errors_told_too() {
+    let more = r#"
+        [[programs]]
+        host = "nosuch"
+        run = ['s = sockett(AF_INET, SOCK_DGRAM)', 'setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, "eth0")']
+    "#;
+    let found = wrong(&format!("{PAIR}{more}"), &Overrides::default());
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.iter().any(|m| m == "no host is named `nosuch`"), "{found:?}");
+    assert!(found.iter().any(|m| m.contains("sockett")), "{found:?}");
+}
+
+#[test]
+fn an_option_and_its_value_may_be_one_word() {
+    let more = r#"
+        [[programs]]
+        host = "client"
+        run = "ping -c1 -W0.5 -s20 server"
+        [[expect]]
+        output = "20(48) bytes of data"
+        on = "client"
+        [[expect]]
+        packet = "icmp.type == 8"
+        from = "client"
+        count = 1
+    "#;
+    assert_eq!(run(more).problems(), Vec::<String>::new());
+    let found = wrong(
+        &format!("{PAIR}[[programs]]\nhost = \"client\"\nrun = \"ping -cx server\""),
+        &Overrides::default(),
+    );
+    assert_eq!(found, ["`x` is no number that `-c` takes"]);
+}
+
+#[test]
+fn every_host_has_every_table_even_an_empty_one() {
+    let outcome = run(r#"
+        [[expect]]
+        table = "ss -uan"
+        on = "server"
+        contains = "State"
+        [[expect]]
+        table = "ip -6 neigh"
+        on = "server"
+        contains = ""
+        [[expect]]
+        table = "ip -6 route"
+        on = "server"
+        contains = ""
+        [[expect]]
+        table = "ip addr"
+        on = "server"
+        contains = "inet 192.0.2.2/24 brd 192.0.2.255 scope global eth0"
+        [[expect]]
+        table = "nstat"
+        on = "server"
+        contains = "UdpNoPorts                      1 "
+    "#);
+    assert_eq!(outcome.problems(), Vec::<String>::new());
+}
+
+#[test]
+fn ip_neigh_has_both_families_and_ip_6_neigh_one() {
+    let text = PAIR
+        .replace("\"192.0.2.1/24\"", "[\"192.0.2.1/24\", \"2001:db8::1/64\"]")
+        .replace("\"192.0.2.2/24\"", "[\"192.0.2.2/24\", \"2001:db8::2/64\"]");
+    let more = r#"
+        [[programs]]
+        host = "client"
+        at = "3s"
+        run = "ping -c1 -6 server"
+    "#;
+    let outcome = run_with(&format!("{text}{more}"), &Overrides::default());
+    let table = |name: &str| {
+        let tables = &outcome.journal.nodes[0].tables;
+        tables.iter().find(|(n, _)| n == name).expect("it is there").1.as_str()
+    };
+    assert!(table("ip neigh").starts_with("192.0.2.2 dev eth0 lladdr 02:00:00:00:00:02 "));
+    assert!(table("ip neigh").contains("\n2001:db8::2 dev eth0 lladdr 02:00:00:00:00:02 "));
+    assert!(table("ip -6 neigh").starts_with("2001:db8::2 dev eth0 "), "{}", table("ip -6 neigh"));
+    assert!(table("ip -6 addr").contains("\n    inet6 2001:db8::1/64 scope global"));
+    assert!(!table("ip -6 addr").contains("192.0.2.1"));
+}
+
+#[test]
+fn a_loop_of_switches_is_an_error_that_names_its_links() {
+    let text = r#"
+        question = "?"
+        [hosts.a]
+        address = "192.0.2.1/24"
+        [hosts.b]
+        address = "192.0.2.2/24"
+        [switches.s1]
+        [switches.s2]
+        [links.l1]
+        between = ["a", "s1"]
+        [links.l2]
+        between = ["s1", "s2"]
+        [links.l3]
+        between = ["s1", "s2"]
+        [links.l4]
+        between = ["b", "s2"]
+        [[programs]]
+        host = "a"
+        run = "ping -c 1 b"
+    "#;
+    let outcome = run_with(text, &Overrides::default());
+    let [error] = &outcome.errors[..] else { panic!("{:?}", outcome.errors) };
+    assert!(error.ends_with("frames in flight: a loop of switches? links l2, l3"), "{error}");
+}

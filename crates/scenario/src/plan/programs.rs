@@ -50,7 +50,7 @@ pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content, names: &Names) ->
         let (what, name) = match &program.run {
             OneOrMany::One(command) => (command_line(checks, &run, command, names), first_word(command)),
             OneOrMany::Many(lines) => {
-                (host.and_then(|h| script(checks, &run, lines, names, h)).map(What::Script), "script".into())
+                (script(checks, &run, lines, names, host).map(What::Script), "script".into())
             }
         };
         let name = program.name.clone().unwrap_or(name);
@@ -119,7 +119,8 @@ pub(crate) fn with_line(program: &ProgramPlan, failure: &str) -> String {
 /// Names of a script while it is read: a variable is any number, because only the run knows which.
 struct ScriptEnv<'a> {
     names: &'a Names,
-    host: usize,
+    /// `None` when the file names a host that is not there: what is wrong with the script itself is said all the same.
+    host: Option<usize>,
     variables: Vec<String>,
 }
 
@@ -138,7 +139,11 @@ impl Env for ScriptEnv<'_> {
         if name == "lo" {
             return Some(1);
         }
-        let at = self.names.hosts[self.host].ifaces.iter().position(|n| n == name)?;
+        let Some(host) = self.host else {
+            // Any number will do: nothing will run.
+            return Some(2);
+        };
+        let at = self.names.hosts[host].ifaces.iter().position(|n| n == name)?;
         u32::try_from(at).ok().map(|n| n + 2)
     }
 
@@ -146,7 +151,7 @@ impl Env for ScriptEnv<'_> {
         let hosts = self.names.host_names().map(str::to_string);
         hosts
             .chain(self.variables.iter().cloned())
-            .chain(self.names.hosts[self.host].ifaces.iter().cloned())
+            .chain(self.host.iter().flat_map(|h| self.names.hosts[*h].ifaces.iter().cloned()))
             .collect()
     }
 }
@@ -156,7 +161,7 @@ fn script(
     path: &str,
     lines: &[String],
     names: &Names,
-    host: usize,
+    host: Option<usize>,
 ) -> Option<Vec<Step>> {
     if lines.len() > MAX_LINES {
         checks.at_value(path, format!("a script of more than {MAX_LINES} lines"), None);

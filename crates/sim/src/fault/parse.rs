@@ -140,8 +140,10 @@ fn unknown(world: &World, name: &str, span: &Range<usize>) -> FaultError {
 fn split_place(text: &str) -> Option<(Place, usize)> {
     let colon = text.find(':')?;
     let after = text[colon + 1..].chars().next();
-    // `eth.src == 02:00…` and `2001:db8::` have no blank behind their first colon.
-    if after.is_some_and(|c| !c.is_whitespace()) {
+    // `eth.src == 02:00…` and `2001:db8::` have no blank behind their first colon; `client:arp` is meant as a place.
+    let address = |s: &str| s.chars().all(|c| c.is_ascii_hexdigit() || ":.%/".contains(c));
+    let word_end = text.find(char::is_whitespace).unwrap_or(text.len());
+    if after.is_some_and(|c| !c.is_whitespace()) && (word_end < colon || address(&text[..word_end])) {
         return None;
     }
     let is_name = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
@@ -238,6 +240,17 @@ mod tests {
     fn colons_of_addresses_do_not_make_a_place() {
         assert_eq!(spec("eth.src == 02:00:00:00:00:01").place, None);
         assert_eq!(spec("ipv6.dst == 2001:db8::1").place, None);
+    }
+
+    #[test]
+    fn a_place_needs_no_blank_behind_its_colon() {
+        let s = spec("client:arp");
+        assert_eq!((s.place, s.filter.as_str()), (Some(Place::At("client".into(), 0..6)), "arp"));
+        let s = spec("a->b:2nd eth.src == 02:00:00:00:00:01");
+        assert_eq!((s.ordinal, s.filter.as_str()), (Ordinal::Nth(2), "eth.src == 02:00:00:00:00:01"));
+        assert!(matches!(s.place, Some(Place::Between(..))));
+        assert_eq!(split_place("2001:db8::1"), None);
+        assert_eq!(split_place("ip.src==02:00"), None, "an operator is part of no name");
     }
 
     #[test]
