@@ -2,18 +2,19 @@
 //!
 //! In a capture of our own, interfaces are named `host:interface` and every packet carries its
 //! transmission in a comment: the hosts come back as they were. In any other capture a node is an address:
-//! the IP address where there is one, else the MAC address; what is sent to a group has the group as its
-//! receiver. The same packet seen on two interfaces is then two packets: nothing tells them apart from a
+//! the IP address where there is one, else the MAC address; what is sent to a group, or to an address that
+//! never says a word, has no receiver. The same packet seen on two interfaces is then two packets: nothing tells them apart from a
 //! packet sent twice.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use stack::record::{FrameId, IfaceInfo, Journal, NodeId, NodeInfo, NodeKind, Record, What};
 use wire::arp::Operation;
-use wire::capture::{Capture, CapturedPacket};
+use wire::capture::{Capture, CapturedPacket, LinkType};
 use wire::pcapng::Direction;
-use wire::{Frame, Instant, MacAddr, Medium, ndp};
+use wire::{Frame, Instant, MacAddr, Medium, arp, ethernet, ndp};
 
 use crate::export::APPLICATION;
 use crate::view::View;
@@ -31,12 +32,18 @@ pub fn from_capture(capture: &Capture<'_>) -> Journal {
     if ours {
         own(capture, packets, &mut journal);
     } else {
-        let mut nodes = Nodes::default();
+        let read = |p: &CapturedPacket<'_>| {
+            let (medium, bytes) = readable(p)?;
+            let view = View::of_bytes(medium, bytes.to_vec());
+            Some((view, medium, bytes.into_owned()))
+        };
+        let senders = packets.iter().filter_map(|p| Some(ends(&read(p)?.0)?.0)).collect();
+        let mut nodes = Nodes { by_address: BTreeMap::new(), senders };
         for (i, p) in packets.iter().enumerate() {
-            match p.link_type.strip(p.bytes) {
-                Some((medium, bytes)) => {
+            match read(p) {
+                Some((view, medium, bytes)) => {
                     let at = Instant::ZERO + p.at.saturating_since(start);
-                    foreign(&mut journal, &mut nodes, i, p.interface, at, medium, bytes);
+                    foreign(&mut journal, &mut nodes, (i, p.interface), at, medium, (&view, &bytes));
                 }
                 None => unreadable += 1,
             }
@@ -57,6 +64,40 @@ pub fn from_capture(capture: &Capture<'_>) -> Journal {
         note(&mut journal, format!("the capture ends early: {problem}"));
     }
     journal
+}
+
+/// A packet without its pseudo header. ARP in a "cooked" capture gets an Ethernet header again: its source is
+/// in the pseudo header, its destination was broadcast or what the packet itself names.
+fn readable<'a>(p: &CapturedPacket<'a>) -> Option<(Medium, Cow<'a, [u8]>)> {
+    /// ARPHRD_ETHER, and the packet type of a broadcast.
+    const ETHER: [u8; 2] = [0, 1];
+    const BROADCAST: u16 = 1;
+    if let Some((medium, bytes)) = p.link_type.strip(p.bytes) {
+        return Some((medium, Cow::Borrowed(bytes)));
+    }
+    // tcpdump.org/linktypes: LINUX_SLL, LINUX_SLL2.
+    let (protocol, hardware, packet_type, address, rest) = match p.link_type {
+        LinkType::LINUX_SLL => {
+            let h = p.bytes.get(..16)?;
+            (&h[14..16], &h[2..4], u16::from_be_bytes([h[0], h[1]]), &h[6..12], &p.bytes[16..])
+        }
+        LinkType::LINUX_SLL2 => {
+            let h = p.bytes.get(..20)?;
+            (&h[0..2], &h[8..10], u16::from(h[10]), &h[12..18], &p.bytes[20..])
+        }
+        _ => return None,
+    };
+    if protocol != ethernet::EtherType::ARP.0.to_be_bytes() || hardware != ETHER {
+        return None;
+    }
+    let (packet, _) = arp::Packet::parse(rest).ok()?;
+    let dst = if packet_type == BROADCAST { MacAddr::BROADCAST } else { packet.target_mac };
+    let src = MacAddr(address.try_into().expect("six bytes were cut out"));
+    let header = ethernet::Header { dst, src, vlan: None, ethertype: ethernet::EtherType::ARP };
+    let mut bytes = vec![0; header.header_len()];
+    header.emit(&mut bytes);
+    bytes.extend_from_slice(rest);
+    Some((Medium::Ethernet, Cow::Owned(bytes)))
 }
 
 fn note(journal: &mut Journal, text: String) {
@@ -139,9 +180,10 @@ enum Address {
     Mac(MacAddr),
 }
 
-#[derive(Default)]
 struct Nodes {
     by_address: BTreeMap<Address, NodeId>,
+    /// Who ever sent anything: groups and addresses without a host are no nodes.
+    senders: BTreeSet<Address>,
 }
 
 impl Nodes {
@@ -170,17 +212,15 @@ impl Nodes {
 fn foreign(
     journal: &mut Journal,
     nodes: &mut Nodes,
-    number: usize,
-    interface: usize,
+    (number, interface): (usize, usize),
     at: Instant,
     medium: Medium,
-    bytes: &[u8],
+    (view, bytes): (&View, &[u8]),
 ) {
-    let view = View::of_bytes(medium, bytes.to_vec());
-    let Some((src, dst)) = ends(&view) else { return };
+    let Some((src, dst)) = ends(view) else { return };
     let ifindex = u32::try_from(interface + 1).unwrap_or(u32::MAX);
     let from = nodes.of(journal, src, ifindex, medium);
-    let to = nodes.of(journal, dst, ifindex, medium);
+    let to = nodes.senders.contains(&dst).then(|| nodes.of(journal, dst, ifindex, medium));
     // An ARP packet or advertisement tells whose MAC address it is; anything else may come from a router.
     let told = view.arp().map(|a| (IpAddr::from(a.sender_ip), a.sender_mac));
     if let Some((_, mac)) = told.filter(|(ip, _)| src == Address::Ip(*ip)) {
@@ -192,7 +232,7 @@ fn foreign(
     let id = FrameId(number as u64);
     let frame = Frame::from_slice(bytes);
     journal.records.push(Record { at, node: from, what: What::Tx { ifindex, id, frame: frame.clone() } });
-    if to != from {
+    if let Some(to) = to.filter(|to| *to != from) {
         journal.records.push(Record { at, node: to, what: What::Rx { ifindex, id, frame } });
     }
 }
@@ -282,5 +322,83 @@ mod tests {
         );
         assert!(arrows[1].contains("<-- ARP 192.0.2.2 is-at 02:00:00:00:00:02"), "{text}");
         assert!(arrows[2].contains("0.020 s") && arrows[2].contains("UDP 40000 > 9 len 5"), "{text}");
+    }
+
+    /// A capture of these packets, 10 ms apart.
+    fn captured(link_type: LinkType, packets: &[Vec<u8>]) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), &SectionInfo::default()).expect("a Vec takes everything");
+        let any = writer.interface("any", "", link_type).expect("a Vec takes everything");
+        for (i, bytes) in packets.iter().enumerate() {
+            let at = Instant::from_secs(1_700_000_000) + core::time::Duration::from_millis(10 * i as u64);
+            let info = PacketInfo { interface: any, at, ..PacketInfo::default() };
+            writer.frame(&info, &Frame::from_slice(bytes)).expect("a Vec takes everything");
+        }
+        writer.finish().expect("a Vec takes everything")
+    }
+
+    fn journal_of(bytes: &[u8]) -> Journal {
+        from_capture(&wire::capture::read(bytes).expect("readable"))
+    }
+
+    #[test]
+    fn arp_in_cooked_captures_is_read_in_both_versions() {
+        let frame = arp_request(mac(1), "192.0.2.1", "192.0.2.2").to_vec();
+        let arp = &frame[14..];
+        // tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html and ..._SLL2.html, a broadcast of 02:00:00:00:00:01.
+        let sll = [&[0, 1, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 6], arp].concat();
+        let sll2 = [&[8, 6, 0, 0, 0, 0, 0, 2, 0, 1, 1, 6, 2, 0, 0, 0, 0, 1, 0, 0], arp].concat();
+        for (link_type, bytes) in [(LinkType::LINUX_SLL, sll), (LinkType::LINUX_SLL2, sll2)] {
+            let journal = journal_of(&captured(link_type, &[bytes.clone()]));
+            let [Record { what: What::Tx { frame: read, .. }, .. }] = journal.records.as_slice() else {
+                panic!("{:?}", journal.records)
+            };
+            assert_eq!(read.to_vec(), frame, "{link_type}");
+            // Cut short, it is left out and said so.
+            let journal = journal_of(&captured(link_type, &[bytes[..30].to_vec()]));
+            assert!(matches!(&journal.records[0].what, What::Note { text } if text.contains("left out")));
+        }
+    }
+
+    #[test]
+    fn groups_and_silent_addresses_are_no_hosts_and_loopback_is_told() {
+        let packet = |dst, how| {
+            ipv4_packet("192.0.2.1", dst, wire::ip::Protocol::UDP, how, &udp_datagram((5, 9), b"x"))
+        };
+        let own = ipv4_packet(
+            "127.0.0.1",
+            "127.0.0.1",
+            wire::ip::Protocol::UDP,
+            V4::default(),
+            &udp_datagram((5, 9), b"x"),
+        );
+        let packets = [packet("224.0.0.251", V4::default()), packet("192.0.2.99", V4::default()), own];
+        let journal = journal_of(&captured(LinkType::RAW, &packets));
+        assert_eq!(
+            journal.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(),
+            ["192.0.2.1", "127.0.0.1"]
+        );
+        let text = Ladder::new(&journal, &Options::default()).render(WIDTH, false, false);
+        let arrows = self::packets(&text);
+        for (arrow, whither) in
+            arrows.iter().zip(["to 224.0.0.251", "to 192.0.2.99", "UDP 5 > 9 len 1 \"x\" to itself"])
+        {
+            assert!(arrow.contains(whither), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_leaves_numbers_and_times_as_they_are_in_the_file() {
+        let (c, s) = ("192.0.2.1", "192.0.2.2");
+        let udp = udp4((1, 2), (c, s), (40000, 9), b"hello").to_vec();
+        let other = udp4((1, 3), (c, "192.0.2.3"), (1, 2), b"").to_vec();
+        let packets =
+            [arp_request(mac(1), c, s).to_vec(), arp_reply(mac(2), mac(1), s, c).to_vec(), other, udp];
+        let journal = journal_of(&captured(LinkType::ETHERNET, &packets));
+        let filter = wire::filter::Filter::parse("udp.dstport == 9").expect("a filter");
+        let text = Ladder::new(&journal, &Options { filter: Some(filter), ..Options::default() });
+        let text = text.render(WIDTH, false, false);
+        let arrows = self::packets(&text);
+        assert_eq!(arrows.len(), 1, "{text}");
+        assert!(arrows[0].contains("#4 0.030 s"), "{text}");
     }
 }

@@ -98,6 +98,16 @@ impl Explanation {
         self.sentences.iter().filter(move |s| s.refs.contains(&Ref::Packet(number)))
     }
 
+    /// Leaves only what is said about these packets.
+    pub fn retain_about(&mut self, packets: &std::collections::BTreeSet<u32>) {
+        let about = |refs: &[Ref]| refs.iter().any(|r| matches!(r, Ref::Packet(n) if packets.contains(n)));
+        self.sentences.retain(|s| about(&s.refs));
+        self.folklore.retain(|f| about(&f.refs));
+        if self.sentences.is_empty() {
+            self.decides.clear();
+        }
+    }
+
     /// The sentences that are printed. When there are too many, what every conversation begins with gives way.
     fn in_print(&self) -> Vec<&Sentence> {
         let mut order: Vec<usize> = (0..self.sentences.len()).collect();

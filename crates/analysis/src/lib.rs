@@ -23,6 +23,6 @@ pub mod view;
 pub use capture::from_capture;
 pub use compare::{Comparison, Tolerance, compare, compare_on_wheel};
 pub use diff::{Diff, diff};
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, explain, explain_traffic};
 pub use export::pcapng;
 pub use meaning::meaning;

@@ -17,7 +17,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         } else if layers.iter().any(|l| matches!(l, Layer::Gre(_))) {
             "GRE"
         } else {
-            "IPIP"
+            crate::meaning::plain_tunnel(out_ip, inner)
         };
         // The tunnel's end wraps; routers between pass it on.
         let wraps = case.owner_of_ip(out_ip.src).is_none_or(|n| n == t.from);

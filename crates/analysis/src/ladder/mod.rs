@@ -32,8 +32,10 @@ pub(crate) mod text_width {
 use serde::Serialize;
 use stack::record::{Journal, NodeKind};
 
+use wire::filter::Filter;
+
 use crate::housekeeping::Housekeeping;
-use crate::traffic::Traffic;
+use crate::traffic::{Traffic, Transmission};
 
 /// Widest line ever printed, unless the caller asks for more.
 pub const WIDTH: usize = 100;
@@ -43,6 +45,8 @@ pub const WIDTH: usize = 100;
 pub struct Options {
     /// The first line: the scenario's name and question, or the file's name.
     pub title: Option<String>,
+    /// Only these packets, with the numbers and times that they have among all.
+    pub filter: Option<Filter>,
     /// Repeated rows are shown one by one instead of `the same 29 times more`.
     pub unfold: bool,
     /// A silence this long gets a row of its own; zero for never.
@@ -56,7 +60,22 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { title: None, unfold: false, idle: Duration::from_secs(3), calls: true, setup: false }
+        Options {
+            title: None,
+            filter: None,
+            unfold: false,
+            idle: Duration::from_secs(3),
+            calls: true,
+            setup: false,
+        }
+    }
+}
+
+impl Options {
+    /// Whether the filter lets a packet through.
+    pub fn shows(&self, t: &Transmission) -> bool {
+        let matches = |f: &Filter| f.matches(&wire::packet::Packet::parse(&t.view.bytes, t.medium));
+        self.filter.as_ref().is_none_or(matches)
     }
 }
 
@@ -217,7 +236,7 @@ impl Ladder {
 
     /// Draws a journal whose packets have been followed already.
     pub fn with_traffic(journal: &Journal, traffic: &Traffic, options: &Options) -> Ladder {
-        let columns = columns(journal);
+        let columns = columns(journal, traffic, options);
         let hidden = if options.setup { Housekeeping::default() } else { Housekeeping::of(journal, traffic) };
         let mut rows = rows::of(journal, traffic, &columns, options, &hidden);
         if !options.unfold {
@@ -226,7 +245,10 @@ impl Ladder {
         if !options.idle.is_zero() {
             rows = fold::idle(rows, options.idle);
         }
-        let hidden = hidden.packets.into_iter().collect();
+        let by_filter = |n: &u32| {
+            options.filter.is_none() || traffic.numbered().any(|t| t.number == *n && options.shows(t))
+        };
+        let hidden = hidden.packets.into_iter().filter(by_filter).collect();
         Ladder { title: options.title.clone(), columns, rows, hidden, faults: journal.faults.clone() }
     }
 
@@ -238,12 +260,20 @@ impl Ladder {
 }
 
 /// Every host that has something to show; switches are part of the wire.
-fn columns(journal: &Journal) -> Vec<Column> {
+fn columns(journal: &Journal, traffic: &Traffic, options: &Options) -> Vec<Column> {
     let mut used = vec![false; journal.nodes.len()];
-    for r in &journal.records {
-        if let Some(u) = used.get_mut(r.node.0 as usize) {
+    let mut use_node = |node: stack::record::NodeId| {
+        if let Some(u) = used.get_mut(node.0 as usize) {
             *u = true;
         }
+    };
+    if options.filter.is_some() {
+        for t in traffic.numbered().filter(|t| options.shows(t)) {
+            use_node(t.from);
+            t.arrivals.iter().for_each(|a| use_node(a.node));
+        }
+    } else {
+        journal.records.iter().for_each(|r| use_node(r.node));
     }
     let shown = journal.nodes.iter().enumerate().filter(|(i, n)| used[*i] && n.kind != NodeKind::Switch);
     shown

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use stack::record::{Journal, Record, What};
+use stack::record::{Journal, NodeKind, Record, What};
 use unicode_width::UnicodeWidthStr as _;
 use wire::{Instant, MacAddr, Medium};
 
@@ -54,7 +54,7 @@ pub(super) fn of(
         told: vec![false; journal.records.len()],
     };
     let mut flows = Flows::default();
-    let shown = || traffic.numbered().filter(|t| !hidden.packets.contains(&t.number));
+    let shown = || traffic.numbered().filter(|t| !hidden.packets.contains(&t.number) && options.shows(t));
     let by_record: BTreeMap<usize, &Transmission> = shown().map(|t| (t.record, t)).collect();
     for t in shown() {
         for a in &t.arrivals {
@@ -99,6 +99,16 @@ pub(super) fn of(
         }
     }
     b.rows
+}
+
+/// Where a packet of a capture went that has no column there: to a group, to nobody who ever spoke, or back
+/// to its own sender.
+fn whither(t: &Transmission) -> String {
+    match t.view.ip() {
+        Some(ip) if ip.src == ip.dst => " to itself".to_string(),
+        Some(ip) => format!(" to {}", ip.dst),
+        None => String::new(),
+    }
 }
 
 /// Commands and what follows from them, before the first packet and call.
@@ -154,9 +164,12 @@ impl Builder<'_> {
     }
 
     fn packet(&mut self, record: usize, t: &Transmission, flows: &mut Flows) {
-        let words = words(&t.view, flows, &Names::default());
+        let mut words = words(&t.view, flows, &Names::default());
         let from = self.column(t.from.0).filter(|_| !self.seen_on_arrival_only(t));
         let to = self.receivers(t, from);
+        if to.is_empty() && self.journal.nodes[t.from.0 as usize].kind == NodeKind::Seen {
+            words.short.push_str(&whither(t));
+        }
         let arrivals = t
             .arrivals
             .iter()

@@ -106,6 +106,16 @@ fn both(short: &mut String, long: &mut String, text: &str) {
     long.push_str(text);
 }
 
+/// IP straight in IP: the names of Linux's devices for it (RFC 2003, RFC 4213, RFC 2473).
+pub(crate) fn plain_tunnel(outer: &Ip, inner: &Ip) -> &'static str {
+    match (outer.src.is_ipv4(), inner.src.is_ipv4()) {
+        (true, true) => "IPIP",
+        (true, false) => "SIT (6in4)",
+        (false, false) => "IP6IP6",
+        (false, true) => "IPIP6",
+    }
+}
+
 /// What is said once per tunnel: `IPIP 192.0.2.1 > 198.51.100.1: `.
 fn tunnel_words(outside: &[Layer], inner: &Ip, short: &mut String, long: &mut String, names: &Names) {
     let Some(outer) = outside.iter().rev().find_map(|l| if let Layer::Ip(ip) = l { Some(ip) } else { None })
@@ -118,7 +128,7 @@ fn tunnel_words(outside: &[Layer], inner: &Ip, short: &mut String, long: &mut St
             None => "GRE".to_string(),
         },
         Some(Layer::Vxlan(h)) => format!("VXLAN vni {}", h.vni),
-        _ => "IPIP".to_string(),
+        _ => plain_tunnel(outer, inner).to_string(),
     };
     let _ = write!(short, "{kind} | {} > {} ", inner.src, inner.dst);
     let _ = write!(long, "{} > {}: {kind}: ", names.of(outer.src), names.of(outer.dst));

@@ -172,3 +172,16 @@ fn no_bytes_panic_and_every_packet_has_words() {
         assert!(!words(&view, &mut Flows::default(), &Names::default()).short.is_empty());
     }
 }
+
+#[test]
+fn a_tunnel_of_ipv6_through_ipv4_is_sit() {
+    let inner = icmp6(
+        (mac(1), mac(2)),
+        ("2001:db8::1", "2001:db8::2"),
+        wire::icmpv6::Message::EchoRequest { id: 1, seq: 1 },
+        b"",
+    );
+    let outer = ipv4_packet("192.0.2.1", "198.51.100.1", Protocol(41), V4::default(), &inner.to_vec()[14..]);
+    let frame = eth(mac(1), mac(2), wire::ethernet::EtherType::IPV4, &outer);
+    assert!(short(&frame).starts_with("SIT (6in4) | 2001:db8::1 > 2001:db8::2 "), "{}", short(&frame));
+}

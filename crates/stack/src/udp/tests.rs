@@ -553,7 +553,7 @@ fn dual_stack_sockets_show_ipv4_peers_mapped() {
     net.script(
         A,
         "recvmsg(3, 9) => 4 \"four\" from [::ffff:192.0.2.2]:7 [IPV6_PKTINFO 2 src ::ffff:192.0.2.1 dst ::ffff:192.0.2.1]
-         recvmsg(3, 9) => 3 \"six\" from [2001:db8::2]:8 [IPV6_PKTINFO 2 src 2001:db8::1 dst 2001:db8::1, IP_TTL 64, IP_TOS 0]
+         recvmsg(3, 9) => 3 \"six\" from [2001:db8::2]:8 [IPV6_PKTINFO 2 src 2001:db8::1 dst 2001:db8::1, IPV6_HOPLIMIT 64, IPV6_TCLASS 0]
          sendto(3, \"back\", [::ffff:192.0.2.2]:7) => 4",
     );
     net.script(B, "recvfrom(3, 9) => 4 \"back\" from 192.0.2.1:9");

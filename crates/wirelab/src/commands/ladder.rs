@@ -1,6 +1,7 @@
 //! `ladder`: any capture as a ladder, drawn by the code that draws runs.
 
 use analysis::ladder::{Ladder, Options};
+use analysis::traffic::Traffic;
 use wire::filter::Filter;
 
 use crate::output::Output;
@@ -26,21 +27,23 @@ pub(crate) fn ladder(args: &LadderArgs, out: &mut Output) -> Exit {
             return Exit::Usage;
         }
     };
-    let mut capture = match wire::capture::read(&bytes) {
+    let capture = match wire::capture::read(&bytes) {
         Ok(capture) => capture,
         Err(e) => {
             out.error(format_args!("{shown}: {e}"), Some("pcap and pcapng files are read"));
             return Exit::Usage;
         }
     };
-    if let Some(filter) = &filter {
-        capture.packets.retain(|p| p.parse().is_some_and(|packet| filter.matches(&packet)));
-    }
     let journal = analysis::from_capture(&capture);
     let name = args.file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let options = Options { title: Some(name), unfold: args.unfold, ..Options::default() };
-    let ladder = Ladder::new(&journal, &options);
-    let explanation = analysis::explain(&journal);
+    let options = Options { title: Some(name), filter, unfold: args.unfold, ..Options::default() };
+    let traffic = Traffic::of(&journal);
+    let ladder = Ladder::with_traffic(&journal, &traffic, &options);
+    let mut explanation = analysis::explain_traffic(&journal, &traffic);
+    if options.filter.is_some() {
+        let shown = traffic.numbered().filter(|t| options.shows(t)).map(|t| t.number).collect();
+        explanation.retain_about(&shown);
+    }
     if args.json {
         let value = serde_json::json!({
             "ladder": ladder,

@@ -387,8 +387,16 @@ impl Display for Shown<'_, Ret> {
                 }
                 if !control.is_empty() {
                     f.write_str(" [")?;
+                    // What came from an IPv6 address came with IPv6's control messages (Linux: datagram.c
+                    // ip6_datagram_recv_specific_ctl); an IPv4-mapped one has IPv4's.
+                    let is_v6 = matches!(from, Some(SockAddr::Ip(a)) if a.ip().to_canonical().is_ipv6());
                     for (i, cmsg) in control.iter().enumerate() {
-                        write!(f, "{}{cmsg}", if i == 0 { "" } else { ", " })?;
+                        f.write_str(if i == 0 { "" } else { ", " })?;
+                        match cmsg {
+                            Cmsg::Ttl(limit) if is_v6 => write!(f, "IPV6_HOPLIMIT {limit}")?,
+                            Cmsg::Tos(class) if is_v6 => write!(f, "IPV6_TCLASS {class}")?,
+                            _ => write!(f, "{cmsg}")?,
+                        }
                     }
                     f.write_char(']')?;
                 }
