@@ -207,7 +207,7 @@ impl Stack {
             num_timeout: 0,
             num_retrans: 0,
             snt_synack: Instant::ZERO,
-            last_oow_ack: None,
+            last_oow_ack: Instant::ZERO,
             timer: None,
             hash: tuple_hash(self.tcp.secrets.port[0], local, remote),
         })

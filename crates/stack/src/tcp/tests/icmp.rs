@@ -154,7 +154,7 @@ fn ipv6_and_mapped_addresses_carry_streams() {
         }
         panic!("packets without end");
     };
-    let mut call = |hosts: &mut Vec<Stack>, host: usize, call: Call| {
+    let call = |hosts: &mut Vec<Stack>, host: usize, call: Call| {
         let result = match hosts[host].call(now, pids[host], &call) {
             Outcome::Done(result) => result,
             Outcome::Block { .. } => panic!("{call:?} blocks"),
