@@ -348,7 +348,7 @@ mod tests {
         let sll = [&[0, 1, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 6], arp].concat();
         let sll2 = [&[8, 6, 0, 0, 0, 0, 0, 2, 0, 1, 1, 6, 2, 0, 0, 0, 0, 1, 0, 0], arp].concat();
         for (link_type, bytes) in [(LinkType::LINUX_SLL, sll), (LinkType::LINUX_SLL2, sll2)] {
-            let journal = journal_of(&captured(link_type, &[bytes.clone()]));
+            let journal = journal_of(&captured(link_type, std::slice::from_ref(&bytes)));
             let [Record { what: What::Tx { frame: read, .. }, .. }] = journal.records.as_slice() else {
                 panic!("{:?}", journal.records)
             };

@@ -486,6 +486,7 @@ impl Findings {
 
     pub(crate) fn finish(mut self) -> Explanation {
         self.out.sentences.sort_by_key(|s| s.at_ns);
+        resolution::make_short(&mut self.out.sentences);
         self.out
     }
 }

@@ -7,7 +7,7 @@ use stack::record::What;
 
 use super::about;
 use super::{Case, Findings, Question};
-use crate::explain::Ref;
+use crate::explain::{Ref, Sentence};
 
 /// A real kernel's notification takes a while to reach the journal.
 const PROBE_DELAY: Duration = Duration::from_millis(5);
@@ -70,4 +70,35 @@ fn learnt_from_question(case: &Case<'_>, q: &Question, out: &mut Findings) {
         ),
         [Ref::Packet(q.number), Ref::Record(step.record)],
     );
+}
+
+/// More resolutions than this are told in one sentence, unless neighbours are what the run is about.
+const MAX_TOLD: usize = 2;
+
+/// Where something else happened, what every conversation begins with comes last and is told once.
+pub(super) fn make_short(sentences: &mut Vec<Sentence>) {
+    let is_resolution = |s: &Sentence| matches!(s.finding, "arp-resolution" | "ndp-resolution");
+    let is_routine = |s: &Sentence| is_resolution(s) || s.finding == "learnt-from-question";
+    let about_neighbours = |s: &Sentence| {
+        let kinds = ["gratuitous", "proxy", "spoof", "static", "no-answer", "dad"];
+        kinds.iter().any(|k| s.finding.starts_with(k))
+    };
+    let other =
+        |s: &Sentence| !is_routine(s) && !s.finding.starts_with("ageing") && !s.finding.starts_with("probe");
+    let resolutions: Vec<&Sentence> = sentences.iter().filter(|s| is_resolution(s)).collect();
+    let many = resolutions.len() > MAX_TOLD && sentences.iter().any(other);
+    if !many || sentences.iter().any(about_neighbours) {
+        return;
+    }
+    let (first, n) = (resolutions[0], resolutions.len());
+    let text = format!("{n} link-layer addresses had to be asked for first, and all were told");
+    let mut refs: Vec<Ref> = resolutions.iter().flat_map(|s| s.refs.iter().copied()).collect();
+    refs.sort_unstable();
+    refs.dedup();
+    let one = Sentence { finding: first.finding, text, refs, at_ns: first.at_ns };
+    sentences.retain(|s| !is_resolution(s));
+    // A stable sort: the others stay in the order of time.
+    sentences.sort_by_key(|s| is_routine(s));
+    let at = sentences.iter().position(is_routine).unwrap_or(sentences.len());
+    sentences.insert(at, one);
 }

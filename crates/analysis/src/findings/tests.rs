@@ -777,3 +777,28 @@ fn an_advertisement_is_its_source_s_whoever_put_it_on_the_wire() {
     assert_eq!(made(1), ["h made 2001:db8::1 from the prefix 2001:db8::/64 that r advertised"]);
     assert_eq!(made(0), ["h made 2001:db8::1 from the prefix 2001:db8::/64 that fe80::2 advertised"]);
 }
+
+#[test]
+fn many_resolutions_are_told_in_one_sentence_behind_what_is_particular() {
+    let run = |n: u8, particular: bool| {
+        let mut h = pair();
+        for i in 0..n {
+            let other = format!("192.0.2.{}", 10 + i);
+            h.pass(u64::from(i), 0, 1, &arp_request(mac(1), C, &other));
+            h.pass(u64::from(i), 1, 0, &arp_reply(mac(2), mac(1), &other, C));
+        }
+        if particular {
+            h.pass(1000, 0, 1, &udp4((1, 2), (C, S), (40000, 9), b""));
+        }
+        sentences(&h.journal)
+    };
+    let told = run(3, true);
+    assert!(told[0].starts_with("A datagram without data"), "{told:?}");
+    assert_eq!(
+        told[1..],
+        ["3 link-layer addresses had to be asked for first, and all were told [#1 #2 #3 #4 #5 #6]"]
+    );
+    assert_eq!(run(2, true).len(), 3);
+    // Nothing else happened: each is told.
+    assert_eq!(run(3, false).len(), 3);
+}

@@ -47,7 +47,7 @@ pub struct Options {
     pub title: Option<String>,
     /// Only these packets, with the numbers and times that they have among all.
     pub filter: Option<Filter>,
-    /// Repeated rows are shown one by one instead of `the same 29 times more`.
+    /// The calls of `ping` and `traceroute` are shown, and repeated rows one by one instead of `the same 29 times more`.
     pub unfold: bool,
     /// A silence this long gets a row of its own; zero for never.
     pub idle: Duration,
@@ -295,6 +295,9 @@ fn columns(journal: &Journal, traffic: &Traffic, options: &Options) -> Vec<Colum
 fn shown_addrs(node: &stack::record::NodeInfo) -> Vec<String> {
     let all: Vec<std::net::IpAddr> =
         node.ifaces.iter().flat_map(|i| i.addrs.iter().map(|a| a.0)).filter(|a| !a.is_loopback()).collect();
+    // An address in a capture of several interfaces is one.
+    let all: Vec<std::net::IpAddr> =
+        all.iter().enumerate().filter(|(i, a)| !all[..*i].contains(a)).map(|(_, a)| *a).collect();
     let is_link_local = |a: &std::net::IpAddr| match a {
         std::net::IpAddr::V4(_) => false,
         std::net::IpAddr::V6(a) => a.is_unicast_link_local(),

@@ -78,6 +78,8 @@ pub(super) fn of(
             What::Rx { .. } => b.arrived(i, r),
             What::Tx { .. } | What::Lost { .. } | What::Altered { .. } => {}
             What::Call { .. } | What::Return { .. } if !options.calls => {}
+            What::Call { program, .. } | What::Return { program, unexpected: None, .. }
+                if !options.unfold && is_command(journal, r, *program) => {}
             What::Call { text, .. } => b.call(i, r, text, &results),
             What::Return { .. } if b.told[i] => {}
             What::Return { program, seq, .. } => b.returned(i, r, results.get(&(r.node.0, *program, *seq))),
@@ -109,6 +111,13 @@ fn whither(t: &Transmission) -> String {
         Some(ip) => format!(" to {}", ip.dst),
         None => String::new(),
     }
+}
+
+/// `ping` and `traceroute` are known by what they print and send: their many calls are shown unfolded only.
+fn is_command(journal: &Journal, r: &Record, program: u32) -> bool {
+    let node = journal.nodes.get(r.node.0 as usize);
+    let name = node.and_then(|n| n.programs.get(program as usize));
+    name.is_some_and(|n| matches!(n.split(' ').next(), Some("ping" | "ping6" | "traceroute")))
 }
 
 /// Commands and what follows from them, before the first packet and call.

@@ -295,3 +295,20 @@ fn binary_strings_in_calls_are_cut_between_escapes() {
     assert_eq!(events::abridged(quotes), quotes);
     assert_eq!(events::abridged("an \"open end"), "an \"open end");
 }
+
+#[test]
+fn a_command_s_calls_are_shown_unfolded_only_but_for_surprises() {
+    let mut h = Hand::new(&[("client", &["192.0.2.1"]), ("server", &["192.0.2.2"])]);
+    h.journal.nodes[0].programs = vec!["ping".to_string()];
+    let call = h.call(0, 0, "socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)");
+    h.returns(0, 0, call, "3");
+    h.pass(1000, 0, 1, &udp4((1, 2), ("192.0.2.1", "192.0.2.2"), (1, 2), b"x"));
+    let text = draw(&h.journal, false);
+    assert!(!text.contains("socket(") && text.contains("UDP 1 > 2"), "{text}");
+    let ladder = Ladder::new(&h.journal, &Options { unfold: true, ..Options::default() });
+    assert!(ladder.render(WIDTH, false, false).contains("socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) = 3"));
+    let unexpected = Some("expected 4".to_string());
+    let what = What::Return { program: 0, seq: call, text: "3".into(), unexpected };
+    h.push(2000, 0, what);
+    assert!(draw(&h.journal, false).contains("UNEXPECTED"));
+}
