@@ -13,7 +13,7 @@ use wire::{Frame, Instant, MacAddr, Medium};
 use crate::file::{LossWord, Only};
 use crate::outcome::{Checked, ProgramReport};
 use crate::plan::Plan;
-use crate::plan::expect::{ExpectPlan, NeighbourWant, PlaceOf, What, When};
+use crate::plan::expect::{ExpectPlan, LocalEnd, NeighbourWant, PlaceOf, What, When};
 use crate::values::{CountRange, show};
 
 /// Checks every expectation that holds on these kinds of hosts.
@@ -47,7 +47,8 @@ impl Seen<'_> {
             | What::Counter { host, .. }
             | What::Output { host, .. }
             | What::Dropped { host, .. }
-            | What::Table { host, .. } => Some(*host),
+            | What::Table { host, .. }
+            | What::Socket { host, .. } => Some(*host),
             What::Lost { .. } => None,
         };
         let is_linux = |host: usize| matches!(self.journal.nodes[host].kind, NodeKind::Linux(_));
@@ -55,8 +56,8 @@ impl Seen<'_> {
             Some(host) => is_linux(host),
             None => (0..self.plan.hosts.len()).any(is_linux),
         };
-        // Why a real kernel drops a packet is not visible from outside.
-        let visible = !(linux && matches!(expect.what, What::Dropped { .. }));
+        // Why a real kernel drops a packet, and what its sockets go through, is not visible from outside.
+        let visible = !(linux && matches!(expect.what, What::Dropped { .. } | What::Socket { .. }));
         visible
             && match expect.only {
                 None => true,
@@ -100,10 +101,12 @@ impl Seen<'_> {
                 let n = self.journal.records.iter().filter(|r| lost_by(&r.what, *cause)).count();
                 wrong_count(*count, n as u64, "it was")
             }
-            What::Table { host, name, contains } => {
+            What::Socket { host, local, states } => self.socket(*host, *local, states),
+            What::Table { host, name, contains, count } => {
                 let table = self.journal.nodes[*host].tables.iter().find(|(n, _)| n == name);
                 match table {
-                    Some((_, text)) if text.contains(contains.as_str()) => None,
+                    Some((_, text)) if count.contains(lines_with(text, contains)) => None,
+                    None if count.contains(0) => None,
                     Some((_, text)) => Some(format!("it is:\n{text}")),
                     None => {
                         let names: Vec<&str> =
@@ -200,6 +203,33 @@ impl Seen<'_> {
         })
     }
 
+    fn socket(&self, host: usize, local: LocalEnd, states: &[Option<&'static str>]) -> Instead {
+        let mut history = Vec::new();
+        for record in self.records(host) {
+            if let Fact::Sock { from, to, addrs, .. } = &record.what
+                && is_local(addrs, local)
+            {
+                history.push((record.at, *from, *to));
+            }
+        }
+        let mut next = states.iter();
+        let mut wanted = next.next();
+        for (_, _, to) in &history {
+            if wanted.is_some_and(|w| w == to) {
+                wanted = next.next();
+            }
+        }
+        wanted.map(|_| {
+            let steps: Vec<String> = history
+                .iter()
+                .map(|(at, from, to)| {
+                    format!("{} {} → {}", show(*at), from.unwrap_or("none"), to.unwrap_or("none"))
+                })
+                .collect();
+            if steps.is_empty() { "there was none".to_string() } else { steps.join(", ") }
+        })
+    }
+
     fn neighbour(&self, host: usize, addr: IpAddr, want: &NeighbourWant, tolerance: Duration) -> Instead {
         let mut history: Vec<(Instant, Option<NudState>, Option<MacAddr>)> = Vec::new();
         for record in self.records(host) {
@@ -245,6 +275,20 @@ impl Seen<'_> {
             }
         }
     }
+}
+
+/// Whether a record's `local peer` is about a socket with this local end.
+fn is_local(addrs: &str, want: LocalEnd) -> bool {
+    let Some((addr, port)) = addrs.split(' ').next().and_then(|a| a.rsplit_once(':')) else { return false };
+    let addr = addr.trim_matches(['[', ']']);
+    want.port.is_none_or(|p| port.parse() == Ok(p)) && want.addr.is_none_or(|a| addr.parse() == Ok(a))
+}
+
+/// Lines of a table with a text, columns taken as separated by one blank.
+fn lines_with(table: &str, text: &str) -> u64 {
+    let plain = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = plain(text);
+    table.lines().filter(|line| plain(line).contains(&text)).count() as u64
 }
 
 fn matches(filter: &Filter, frame: &Frame, medium: Medium) -> bool {

@@ -353,7 +353,7 @@ pub struct Fault {
     pub optional: bool,
 }
 
-/// Something that must be seen. Exactly one of packet, order, neighbour, counter, output, dropped, lost and table says what.
+/// Something that must be seen. Exactly one of packet, order, neighbour, socket, counter, output, dropped, lost and table says what.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
@@ -373,7 +373,11 @@ pub struct Expect {
     pub tolerance: Option<String>,
     /// This address in the neighbour table of `on`: an address, or a host for its first one.
     pub neighbour: Option<String>,
-    /// neighbour: its state at the time `at` (the end of the run unless given), `none` for no entry; or a list of states that it goes through in this order.
+    /// The sockets of `on` with this local end: `:80` (a port at any address) or `server:80`; `*` for any port. What the real
+    /// kernel's sockets go through is not seen from outside: there this is not checked.
+    pub socket: Option<String>,
+    /// neighbour: its state at the time `at` (the end of the run unless given), `none` for no entry; or a list of states that it
+    /// goes through in this order. socket: states in the words of `ss`, such as `SYN-RECV`, that they go through in this order.
     pub state: Option<OneOrMany<String>>,
     /// neighbour: its MAC address at that time; a host's name means that host's.
     pub lladdr: Option<String>,
@@ -387,11 +391,11 @@ pub struct Expect {
     pub dropped: Option<String>,
     /// A packet gets lost on the wire by this cause: fault, random, gemodel, queue, down, mtu, no-port, arp-inspection, vlan.
     pub lost: Option<LossWord>,
-    /// A table of the host `on` at the end, by the command that prints it: `ip neigh`, `ip route`, `ss -uan`.
+    /// A table of the host `on` at the end, by the command that prints it: `ip neigh`, `ip route`, `ss -uan`, `ss -tan`.
     pub table: Option<String>,
-    /// table: it contains this text.
+    /// table: so many of its lines (at least one unless `count` says more) contain this text; any blank is as good as another.
     pub contains: Option<String>,
-    /// Whose neighbour, counter, output, drop or table it is.
+    /// Whose neighbour, socket, counter, output, drop or table it is.
     pub on: Option<String>,
     /// Where it holds: `stack` or `linux` when the two differ for a known reason; both unless given.
     pub only: Option<Only>,

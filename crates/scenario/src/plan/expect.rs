@@ -56,8 +56,31 @@ pub(crate) enum What {
     Output { host: usize, text: String, count: CountRange },
     Dropped { host: usize, reason: DropReason, count: CountRange },
     Lost { cause: LossWord, count: CountRange },
-    Table { host: usize, name: String, contains: String },
+    Table { host: usize, name: String, contains: String, count: CountRange },
+    Socket { host: usize, local: LocalEnd, states: Vec<Option<&'static str>> },
 }
+
+/// The local end of sockets; what is `None` may be anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LocalEnd {
+    pub(crate) addr: Option<IpAddr>,
+    pub(crate) port: Option<u16>,
+}
+
+/// TCP's states as `ss` prints them (iproute2: misc/ss.c `sstate_name`).
+const TCP_STATES: &[&str] = &[
+    "LISTEN",
+    "SYN-SENT",
+    "SYN-RECV",
+    "ESTAB",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "CLOSE-WAIT",
+    "CLOSING",
+    "LAST-ACK",
+    "TIME-WAIT",
+    "UNCONN",
+];
 
 /// What must be in the neighbour table.
 #[derive(Clone, Debug)]
@@ -71,7 +94,8 @@ pub(crate) enum NeighbourWant {
 /// How far from a time is still right, unless the file says otherwise.
 const DEFAULT_TOLERANCE: Duration = Duration::from_millis(5);
 
-const KINDS: &[&str] = &["packet", "order", "neighbour", "counter", "output", "dropped", "lost", "table"];
+const KINDS: &[&str] =
+    &["packet", "order", "neighbour", "socket", "counter", "output", "dropped", "lost", "table"];
 
 pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content, names: &Names) -> Vec<ExpectPlan> {
     let mut plans = Vec::new();
@@ -116,12 +140,13 @@ impl Reader<'_, '_> {
     }
 
     fn read(&mut self) -> Option<What> {
-        let file::Expect { packet, order, neighbour, counter, output, dropped, lost, table, .. } =
+        let file::Expect { packet, order, neighbour, socket, counter, output, dropped, lost, table, .. } =
             self.expect;
         let given = [
             packet.is_some(),
             order.is_some(),
             neighbour.is_some(),
+            socket.is_some(),
             counter.is_some(),
             output.is_some(),
             dropped.is_some(),
@@ -140,6 +165,7 @@ impl Reader<'_, '_> {
             "packet" => self.packet(),
             "order" => self.order(),
             "neighbour" => self.neighbour(),
+            "socket" => self.socket(),
             "counter" => self.counter(),
             "output" => {
                 let text = self.expect.output.clone()?;
@@ -157,7 +183,8 @@ impl Reader<'_, '_> {
                     self.checks.at_key(&self.at("table"), "`table` needs `contains`", help);
                     return None;
                 };
-                Some(What::Table { host: self.on()?, name: self.expect.table.clone()?, contains })
+                let count = self.count(CountRange::AT_LEAST_ONE);
+                Some(What::Table { host: self.on()?, name: self.expect.table.clone()?, contains, count })
             }
         }
     }
@@ -168,10 +195,11 @@ impl Reader<'_, '_> {
             "packet" => &["from", "to", "count", "at", "tolerance"],
             "order" => &["from", "to"],
             "neighbour" => &["on", "state", "lladdr", "at", "tolerance"],
+            "socket" => &["on", "state"],
             "counter" => &["on", "value"],
             "output" | "dropped" => &["on", "count"],
             "lost" => &["count"],
-            _ => &["on", "contains"],
+            _ => &["on", "contains", "count"],
         };
         let all = ["from", "to", "count", "at", "tolerance", "state", "lladdr", "value", "contains", "on"];
         for field in all {
@@ -282,6 +310,48 @@ impl Reader<'_, '_> {
             .collect();
         let (from, to) = (self.place("from", &self.expect.from), self.place("to", &self.expect.to));
         Some(What::Order { filters, from, to })
+    }
+
+    /// `:80`, `server:80`, `192.0.2.1:*`, and the states.
+    fn socket(&mut self) -> Option<What> {
+        let text = self.expect.socket.as_ref()?;
+        let (at, state_at) = (self.at("socket"), self.at("state"));
+        let read = || {
+            let (host, port) = text.rsplit_once(':')?;
+            let port = if port == "*" { None } else { Some(port.parse().ok()?) };
+            let addr = match (host, self.names.host(host)) {
+                ("" | "*", _) => None,
+                (_, Some(host)) => self.names.hosts[host].ipv4,
+                (other, None) => Some(other.parse().ok()?),
+            };
+            Some(LocalEnd { addr, port })
+        };
+        let Some(local) = read() else {
+            let help = "write `:80`, `server:80` or `192.0.2.1:*`".to_string();
+            self.checks.at_value(&at, format!("`{text}` is no local end of a socket"), help);
+            return None;
+        };
+        let Some(list) = &self.expect.state else {
+            self.checks.at_key(
+                &at,
+                "`socket` needs `state`",
+                "add state = [\"SYN-SENT\", \"ESTAB\"]".to_string(),
+            );
+            return None;
+        };
+        let mut states = Vec::new();
+        for word in list.as_slice() {
+            match TCP_STATES.iter().find(|s| *s == word) {
+                Some(state) => states.push(Some(*state)),
+                None if word == "none" => states.push(None),
+                None => {
+                    let help = suggest(word, TCP_STATES.iter().copied().chain(["none"]))
+                        .unwrap_or_else(|| format!("use {} or none", TCP_STATES.join(", ")));
+                    self.checks.at_value(&state_at, format!("`{word}` is no state of a TCP socket"), help);
+                }
+            }
+        }
+        Some(What::Socket { host: self.on()?, local, states })
     }
 
     fn neighbour(&mut self) -> Option<What> {
@@ -461,6 +531,14 @@ fn describe(what: &What, names: &Names) -> String {
             format!("packets dropped by {} for {}: {count}", host(h), reason.name())
         }
         What::Lost { cause, count } => format!("packets lost on the wire by {}: {count}", cause.word()),
-        What::Table { host: h, name, contains } => format!("`{name}` on {} contains `{contains}`", host(h)),
+        What::Table { host: h, name, contains, count } => {
+            format!("lines of `{name}` on {} with `{contains}`: {count}", host(h))
+        }
+        What::Socket { host: h, local, states } => {
+            let addr = local.addr.map_or_else(|| "*".to_string(), |a| a.to_string());
+            let port = local.port.map_or_else(|| "*".to_string(), |p| p.to_string());
+            let states: Vec<&str> = states.iter().map(|s| s.unwrap_or("none")).collect();
+            format!("sockets at {addr}:{port} on {} go through {}", host(h), states.join(" → "))
+        }
     }
 }

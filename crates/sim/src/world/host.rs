@@ -118,6 +118,7 @@ impl Host {
             ("ip route".to_string(), self.stack.ip_route(now, false, Table::Main)),
             ("ip -6 route".to_string(), self.stack.ip_route(now, true, Table::Main)),
             ("ss -uan".to_string(), lines(self.stack.ss_udp())),
+            ("ss -tan".to_string(), lines(self.stack.ss_tan(now))),
             ("ss -tanoi".to_string(), lines(self.stack.ss_tcp(now))),
             ("nstat".to_string(), lines(self.stack.nstat())),
         ];

@@ -19,13 +19,14 @@ impl Tcb {
             .then(|| Timestamps { val: cx.clock_ms().wrapping_add(self.ts.offset), ecr: self.ts.recent })
     }
 
-    /// `tcp_established_options`
-    fn established_options(&self, cx: &Cx<'_>) -> Options {
+    /// `tcp_established_options`; a D-SACK is reported once (`tcp_options_write` takes it back, TRUTH 9d).
+    fn established_options(&mut self, cx: &Cx<'_>) -> Options {
         let set = OptionSet {
             timestamps: self.timestamps(cx),
             sack: self.rx.sack_blocks(self.ts.ok),
             ..OptionSet::default()
         };
+        self.rx.dsack = None;
         set.build().expect("timestamps and as many SACK blocks as fit")
     }
 

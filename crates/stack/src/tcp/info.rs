@@ -214,6 +214,15 @@ fn ss_time(left: Duration) -> String {
 impl Stack {
     /// `ss -tanoi`: listeners, half-open connections, connections, TIME_WAIT entries, in the order of their making.
     pub fn ss_tcp(&self, now: Instant) -> String {
+        self.ss_rows(now, true)
+    }
+
+    /// `ss -tan`: the same without timers and the second line.
+    pub fn ss_tan(&self, now: Instant) -> String {
+        self.ss_rows(now, false)
+    }
+
+    fn ss_rows(&self, now: Instant, all: bool) -> String {
         let mut rows: Vec<(u32, [String; 5], String)> = Vec::new();
         for (_, sock) in self.tcp.socks.iter() {
             if sock.port != 0 {
@@ -241,7 +250,9 @@ impl Stack {
         for (_, row, more) in &rows {
             let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, w)| format!("{cell:<w$}")).collect();
             text.push_str(cells.join(" ").trim_end());
-            text.push_str(more);
+            if all {
+                text.push_str(more);
+            }
             text.push('\n');
         }
         text
