@@ -385,7 +385,14 @@ fn sysctl(w: &mut Words) -> Result<Admin, AdminError> {
     let missing =
         || word.wrong("an = and a value are missing", "sysctl -w net.ipv4.ip_forward=1".to_string());
     let (name, value) = word.text.split_once('=').ok_or_else(missing)?;
-    Ok(Admin::Sysctl { name: name.trim().into(), value: value.trim().into() })
+    let (name, mut value) = (name.trim().to_owned(), value.trim().to_owned());
+    // The rest of a value that is a list: `net.ipv4.ip_local_port_range=40000 40003`.
+    while w.words.get(w.at).is_some_and(|word| !word.text.contains('=')) {
+        let more = w.need("a value")?;
+        value.push(' ');
+        value.push_str(&more.text);
+    }
+    Ok(Admin::Sysctl { name, value })
 }
 
 fn router_advert(w: &mut Words) -> Result<Admin, AdminError> {

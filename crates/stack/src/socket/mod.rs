@@ -147,7 +147,10 @@ impl Stack {
         table.users -= 1;
         if table.users == 0 {
             let table = self.sockets.fd_tables.remove(process.fd_table).expect("the process held it");
-            for file in table.open_files() {
+            // Linux puts each file off to a task work, and runs those in the order last in, first out (kernel/task_work.c
+            // `task_work_run`): the highest descriptor's socket is the first to close.
+            let files: Vec<_> = table.open_files().collect();
+            for file in files.into_iter().rev() {
                 self.put_file(now, file);
             }
         }

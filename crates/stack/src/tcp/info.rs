@@ -276,7 +276,12 @@ fn row_of(sock: &TcpSock, now: Instant) -> (u32, [String; 5], String) {
     let Some(tcb) = sock.tcb.as_ref().filter(|t| t.state() != State::Close) else {
         return (sock.serial, [state, "0".into(), "0".into(), local, "*:*".into()], String::new());
     };
-    let row =
-        [state, tcb.inq().to_string(), tcb.outq().to_string(), tcb.local.to_string(), tcb.remote.to_string()];
+    let row = [
+        state,
+        tcb.rqueue().to_string(),
+        tcb.outq().to_string(),
+        tcb.local.to_string(),
+        tcb.remote.to_string(),
+    ];
     (sock.serial, row, format!("{}\n{}", tcb.ss_timer(now), tcb.ss_info()))
 }

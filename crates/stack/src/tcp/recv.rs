@@ -160,6 +160,14 @@ impl Tcb {
         bytes.saturating_sub(u32::from(self.rx_done && bytes > 0))
     }
 
+    /// Recv-Q of `ss`: a FIN that was not read yet counts as a byte (`tcp_diag_get_info`).
+    pub(crate) fn rqueue(&self) -> u32 {
+        if matches!(self.state, State::SynSent | State::SynRecv) {
+            return 0;
+        }
+        (self.rcv.nxt - self.rcv.copied_seq) as u32 // forward
+    }
+
     /// `SIOCOUTQ`: bytes written and not acknowledged.
     pub(crate) fn outq(&self) -> u32 {
         if matches!(self.state, State::SynSent | State::SynRecv) {
