@@ -41,8 +41,14 @@ fn marked(mark: &str) -> Vec<u32> {
 }
 
 fn driver(mode: &str, mark: &str) -> Child {
-    let mut command = Command::new(AGENT);
-    command.arg(mode).env("WIRELAB_TEST_MARK", mark).env_remove("WIRELAB_AGENT");
+    // Under `nohup` and some CI runners SIGINT is ignored, and that is inherited: a terminal's user has the default.
+    let mut command = Command::new("env");
+    command
+        .arg("--default-signal")
+        .arg(AGENT)
+        .arg(mode)
+        .env("WIRELAB_TEST_MARK", mark)
+        .env_remove("WIRELAB_AGENT");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
