@@ -91,7 +91,8 @@ fn readable<'a>(p: &CapturedPacket<'a>) -> Option<(Medium, Cow<'a, [u8]>)> {
         return None;
     }
     let (packet, _) = arp::Packet::parse(rest).ok()?;
-    let dst = if packet_type == BROADCAST { MacAddr::BROADCAST } else { packet.target_mac };
+    let asks_all = packet_type == BROADCAST || packet.target_mac == MacAddr::ZERO;
+    let dst = if asks_all { MacAddr::BROADCAST } else { packet.target_mac };
     let src = MacAddr(address.try_into().expect("six bytes were cut out"));
     let header = ethernet::Header { dst, src, vlan: None, ethertype: ethernet::EtherType::ARP };
     let mut bytes = vec![0; header.header_len()];
@@ -218,7 +219,9 @@ fn foreign(
     (view, bytes): (&View, &[u8]),
 ) {
     let Some((src, dst)) = ends(view) else { return };
-    let ifindex = u32::try_from(interface + 1).unwrap_or(u32::MAX);
+    // Cooked captures have both media at one interface of the file: two of the journal.
+    let index = interface * 2 + 1 + usize::from(medium == Medium::Ip);
+    let ifindex = u32::try_from(index).unwrap_or(u32::MAX);
     let from = nodes.of(journal, src, ifindex, medium);
     let to = nodes.senders.contains(&dst).then(|| nodes.of(journal, dst, ifindex, medium));
     // An ARP packet or advertisement tells whose MAC address it is; anything else may come from a router.
@@ -353,6 +356,15 @@ mod tests {
                 panic!("{:?}", journal.records)
             };
             assert_eq!(read.to_vec(), frame, "{link_type}");
+            // IP packets of the same host and interface are read as such.
+            let udp = udp4((1, 2), ("192.0.2.1", "192.0.2.2"), (5, 9), b"x").to_vec();
+            let mut ip = bytes[..bytes.len() - arp.len()].to_vec();
+            let at = if link_type == LinkType::LINUX_SLL { 14 } else { 0 };
+            ip[at..at + 2].copy_from_slice(&[8, 0]);
+            ip.extend_from_slice(&udp[14..]);
+            let journal = journal_of(&captured(link_type, &[bytes.clone(), ip]));
+            let text = Ladder::new(&journal, &Options::default()).render(WIDTH, false, false);
+            assert!(text.contains("UDP 5 > 9") && text.contains("ARP who-has"), "{text}");
             // Cut short, it is left out and said so.
             let journal = journal_of(&captured(link_type, &[bytes[..30].to_vec()]));
             assert!(matches!(&journal.records[0].what, What::Note { text } if text.contains("left out")));
