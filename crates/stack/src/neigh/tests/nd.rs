@@ -234,3 +234,28 @@ fn router_takes_no_advertisements_unless_accept_ra_is_2() {
         assert_eq!(text.contains("2001:db8::ff:fe00:2/64"), taken, "accept_ra={accept_ra}");
     }
 }
+
+/// Measured on 6.18.44 with the event skb:kfree_skb: a solicitation to a group that nobody joined ends in `ip6_mc_input`,
+/// which has no reason of its own; only one that comes through, to a group shared by chance, is for another host.
+#[test]
+fn solicitations_for_others_are_dropped_for_the_reasons_of_linux() {
+    let mut lan = lan(2);
+    lan.run(1, "ip addr add 2001:db8::2/64 dev eth0");
+    lan.run_for(Duration::from_secs(5));
+    let mut reasons = |addr: &str| {
+        lan.records.clear();
+        lan.run(0, &format!("ip addr add {addr}/64 dev eth0"));
+        lan.run_for(Duration::from_secs(3));
+        let drops = lan.records.iter().filter_map(|(_, host, what)| match what {
+            // From the IPv6 or from the ICMPv6 header on; MLD reports are dropped too.
+            What::Drop { reason, packet, .. } if *host == 1 => {
+                let ty = if packet[0] >> 4 == 6 { packet[40] } else { packet[0] };
+                (ty == 135).then_some(reason.name())
+            }
+            _ => None,
+        });
+        drops.collect::<Vec<_>>()
+    };
+    assert_eq!(reasons("2001:db8::9"), ["NOT_SPECIFIED"], "DAD to ff02::1:ff00:9");
+    assert_eq!(reasons("2001:db8::aa00:2"), ["IPV6_NDISC_NS_OTHERHOST"], "DAD to ff02::1:ff00:2");
+}
