@@ -108,6 +108,7 @@ impl Header {
     }
 
     /// Writes the header to the front of `b`. Panics when `b` is shorter than it.
+    #[inline]
     pub fn emit(&self, b: &mut [u8]) {
         put(b, 0, &self.dst.0);
         put(b, 6, &self.src.0);

@@ -17,12 +17,13 @@ pub enum Medium {
     Ip,
 }
 
-/// Immutable shared bytes: a range of a reference-counted buffer. Cloning copies no byte.
+/// Immutable shared bytes: a range of a reference-counted buffer of less than 4 GiB. Cloning copies no byte.
 #[derive(Clone, Default)]
 pub struct Bytes {
     buf: Option<Arc<[u8]>>,
-    start: usize,
-    end: usize,
+    /// In 32 bits, as [`Frame`]s are moved often and should be small.
+    start: u32,
+    end: u32,
 }
 
 impl Bytes {
@@ -34,7 +35,7 @@ impl Bytes {
     /// How many bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.end - self.start
+        (self.end - self.start) as usize
     }
 
     /// No bytes at all.
@@ -47,7 +48,7 @@ impl Bytes {
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.buf {
-            Some(b) => &b[self.start..self.end],
+            Some(b) => &b[self.start as usize..self.end as usize],
             None => &[],
         }
     }
@@ -55,20 +56,33 @@ impl Bytes {
     /// A part of these bytes, sharing the buffer. Panics when `range` reaches past the end.
     pub fn slice(&self, range: Range<usize>) -> Bytes {
         assert!(range.start <= range.end && range.end <= self.len(), "slice {range:?} of {}", self.len());
-        Bytes { buf: self.buf.clone(), start: self.start + range.start, end: self.start + range.end }
+        // Both are at most `len`, which is 32 bits.
+        let (start, end) = (self.start + range.start as u32, self.start + range.end as u32);
+        Bytes { buf: self.buf.clone(), start, end }
     }
+}
+
+fn end_of(len: usize) -> u32 {
+    u32::try_from(len).expect("shared bytes are less than 4 GiB")
 }
 
 impl From<Vec<u8>> for Bytes {
     fn from(v: Vec<u8>) -> Self {
-        let end = v.len();
-        if end == 0 { Bytes::new() } else { Bytes { buf: Some(v.into()), start: 0, end } }
+        if v.is_empty() {
+            Bytes::new()
+        } else {
+            Bytes { end: end_of(v.len()), start: 0, buf: Some(v.into()) }
+        }
     }
 }
 
 impl From<&[u8]> for Bytes {
     fn from(v: &[u8]) -> Self {
-        if v.is_empty() { Bytes::new() } else { Bytes { buf: Some(v.into()), start: 0, end: v.len() } }
+        if v.is_empty() {
+            Bytes::new()
+        } else {
+            Bytes { end: end_of(v.len()), start: 0, buf: Some(v.into()) }
+        }
     }
 }
 
@@ -115,6 +129,9 @@ pub struct Frame {
 /// an outer IPv6 header, UDP and VXLAN with its inner Ethernet header.
 pub const MAX_HEADROOM: usize = 18 + 40 + 8 + 8 + 14;
 
+/// Room for what most packets get: an Ethernet header with a VLAN tag, rounded up (`LL_RESERVED_SPACE`).
+pub const LINK_HEADROOM: usize = 32;
+
 impl Frame {
     /// An empty frame with `headroom` bytes free in front and room for `capacity` bytes.
     #[inline]
@@ -124,14 +141,14 @@ impl Frame {
         Frame { buf, start: headroom, tail: Bytes::new() }
     }
 
-    /// A frame of `header` and then `data`, with [`MAX_HEADROOM`] in front.
+    /// A frame of `header` and then `data`, with [`LINK_HEADROOM`] in front.
     #[inline]
     pub fn from_parts(header: &[u8], data: &[u8]) -> Self {
-        let mut buf = Vec::with_capacity(MAX_HEADROOM + header.len() + data.len());
-        buf.extend_from_slice(&[0; MAX_HEADROOM]);
+        let mut buf = Vec::with_capacity(LINK_HEADROOM + header.len() + data.len());
+        buf.extend_from_slice(&[0; LINK_HEADROOM]);
         buf.extend_from_slice(header);
         buf.extend_from_slice(data);
-        Frame { buf, start: MAX_HEADROOM, tail: Bytes::new() }
+        Frame { buf, start: LINK_HEADROOM, tail: Bytes::new() }
     }
 
     /// A frame that owns `bytes`, with no headroom.
@@ -201,15 +218,20 @@ impl Frame {
     #[inline]
     pub fn push(&mut self, n: usize) -> &mut [u8] {
         if self.start < n {
-            let room = n.max(MAX_HEADROOM);
-            let mut bigger = Vec::with_capacity(room + self.buf.len() - self.start);
-            bigger.resize(room, 0);
-            bigger.extend_from_slice(&self.buf[self.start..]);
-            self.buf = bigger;
-            self.start = room;
+            self.add_headroom(n);
         }
         self.start -= n;
         &mut self.buf[self.start..self.start + n]
+    }
+
+    #[cold]
+    fn add_headroom(&mut self, n: usize) {
+        let room = n.max(MAX_HEADROOM);
+        let mut bigger = Vec::with_capacity(room + self.buf.len() - self.start);
+        bigger.resize(room, 0);
+        bigger.extend_from_slice(&self.buf[self.start..]);
+        self.buf = bigger;
+        self.start = room;
     }
 
     /// Drops `n` bytes from the front (as `skb_pull`). Panics when the head is shorter: headers stand

@@ -150,7 +150,7 @@ impl World {
     }
 
     /// Carries out what a host's stack has to say, until it is silent.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn service(&mut self, node: NodeId, arrived: Option<(IfIndex, FrameId)>) {
         let Body::Host(host) = &self.nodes[node.0 as usize].body else { return };
         if !host.stack.is_silent() {
@@ -159,6 +159,7 @@ impl World {
         self.arm_timer(node);
     }
 
+    #[inline(never)]
     fn carry_out(&mut self, node: NodeId, arrived: Option<(IfIndex, FrameId)>) {
         loop {
             self.flush(node, arrived);

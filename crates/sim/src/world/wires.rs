@@ -79,7 +79,7 @@ impl Wires {
     }
 
     /// A packet leaves an interface.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn transmit(&mut self, node: NodeId, ifindex: IfIndex, nic: Option<&Nic>, frame: Frame) {
         let id = self.frame_id();
         self.record(node, || What::Tx { ifindex, id, frame: frame.clone() });
@@ -96,7 +96,7 @@ impl Wires {
     }
 
     /// A packet enters the queue of a direction; it arrives `extra` later than it would.
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self, direction: u32, id: FrameId, frame: Frame, extra: Duration) {
         let cable = &self.cables[direction as usize / 2];
         if cable.state != LinkState::Up {
@@ -116,7 +116,7 @@ impl Wires {
     }
 
     /// A packet is on its way and will arrive at `at`.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, direction: u32, id: FrameId, frame: Frame, at: Instant) {
         let d = &mut self.directions[direction as usize];
         if d.pipe.len() >= MAX_IN_FLIGHT {

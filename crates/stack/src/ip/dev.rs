@@ -52,7 +52,7 @@ impl Stack {
         if !may_pull(&mut frame, wire::ethernet::HEADER_LEN) {
             return self.drop(now, ifindex, DropReason::PktTooSmall, &frame);
         }
-        let b = frame.head();
+        let b = frame.head().first_chunk::<{ wire::ethernet::HEADER_LEN }>().expect("just pulled");
         let dst = MacAddr([b[0], b[1], b[2], b[3], b[4], b[5]]);
         let ethertype = EtherType(u16::from_be_bytes([b[12], b[13]]));
         let pkt_type = if dst == own {
@@ -71,9 +71,8 @@ impl Stack {
             return self.arp_receive(now, ifindex, wire::ethernet::HEADER_LEN, frame);
         }
         if ethertype == EtherType::IPV4 && pkt_type == PktType::Host {
-            match self.receive_by_port(now, ifindex, mtu, frame) {
-                None => return,
-                Some(unusual) => frame = unusual,
+            if let Some(sock) = self.taker_by_port(ifindex, mtu, &frame) {
+                return self.receive_by_port(now, ifindex, sock, frame);
             }
         }
         frame.pull(wire::ethernet::HEADER_LEN);

@@ -28,7 +28,12 @@ impl Stack {
         if self.sockets.dgrams.get(sock.0).is_none() {
             return Err(Errno::EBADF);
         }
-        let sent = self.dgram_sendmsg(now, sock.0, addr.map(SockAddr::Ip), payload.into(), &[], MsgFlags(0));
+        let payload = payload.into();
+        let sent = if self.send_by_flow(now, sock.0, addr, &payload) {
+            Ok(payload.as_slice().len())
+        } else {
+            self.dgram_sendmsg(now, sock.0, addr.map(SockAddr::Ip), payload, &[], MsgFlags(0))
+        };
         self.run_loopback(now);
         sent
     }

@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use wire::checksum::{Sum, pseudo_v4, sum};
+use wire::checksum::{Sum, pseudo_v4, sum, sum_header};
 use wire::ip::Protocol;
 use wire::{Frame, Instant, ethernet, ipv4, udp};
 
@@ -120,7 +120,6 @@ impl Stack {
     }
 
     /// Sends a datagram the way of the one before; `false` when it has to go the long way.
-    #[inline]
     pub(super) fn send_by_flow(
         &mut self,
         now: Instant,
@@ -181,36 +180,40 @@ impl Stack {
         true
     }
 
-    /// Receives an Ethernet frame for this host that holds IPv4; gives it back when it has to go the long way.
+    /// Receives an Ethernet frame that [`Stack::taker_by_port`] found this socket for.
     #[inline]
-    pub(crate) fn receive_by_port(
-        &mut self,
-        now: Instant,
-        ifindex: IfIndex,
-        mtu: u32,
-        mut frame: Frame,
-    ) -> Option<Frame> {
-        let Some((sock, meta, src_port)) = self.taker_by_port(ifindex, mtu, &frame) else {
-            return Some(frame);
-        };
+    pub(crate) fn receive_by_port(&mut self, now: Instant, ifindex: IfIndex, sock: u32, mut frame: Frame) {
         let octets = frame.len() - ethernet::HEADER_LEN;
+        let h = &frame.head()[ethernet::HEADER_LEN..];
+        let h = h.first_chunk::<HEADERS>().expect("taker_by_port looked");
+        let addr = |at: usize| IpAddr::V4(Ipv4Addr::new(h[at], h[at + 1], h[at + 2], h[at + 3]));
+        let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
+        let src_port = u16::from_be_bytes([h[20], h[21]]);
+        let meta = RxMeta {
+            ifindex,
+            src: addr(12),
+            dst: addr(16),
+            protocol: Protocol::UDP,
+            ttl: h[8],
+            tos: h[1],
+            group: false,
+            spec_dst: addr(16),
+            network_header_len: ipv4::MIN_HEADER_LEN as u16, // 20
+        };
         self.mib.inc(Counter::IpInReceives);
         self.mib.add(Counter::IpExtInOctets, octets as u64);
         self.mib.inc(crate::ip::ECN_COUNTERS[usize::from(meta.tos & 3)]);
         self.mib.inc(Counter::IpInDelivers);
-        let h = frame.head();
-        let total = usize::from(u16::from_be_bytes([h[16], h[17]]));
         if octets > total {
             frame.truncate(ethernet::HEADER_LEN + total); // Ethernet pads short packets
         }
         frame.pull(ethernet::HEADER_LEN + HEADERS);
         self.dgram_queue(now, sock, &meta, src_port, frame, truesize(total));
-        None
     }
 
     /// The only socket on the port that a datagram is for, if nothing about the datagram is unusual.
     #[inline]
-    fn taker_by_port(&mut self, ifindex: IfIndex, mtu: u32, frame: &Frame) -> Option<(u32, RxMeta, u16)> {
+    pub(crate) fn taker_by_port(&mut self, ifindex: IfIndex, mtu: u32, frame: &Frame) -> Option<u32> {
         let packet = frame.head().get(ethernet::HEADER_LEN..)?;
         let h = packet.first_chunk::<HEADERS>()?;
         let field = |at: usize| u16::from_be_bytes([h[at], h[at + 1]]);
@@ -224,7 +227,7 @@ impl Stack {
             return None;
         }
         let ip_header = h.first_chunk::<{ ipv4::MIN_HEADER_LEN }>()?;
-        if !sum(ip_header).is_valid() || !self.sockets.raws.is_empty() || self.has_vxlan() {
+        if !sum_header(ip_header).is_valid() || !self.sockets.raws.is_empty() || self.has_vxlan() {
             return None;
         }
         let addr = |at: usize| Ipv4Addr::new(h[at], h[at + 1], h[at + 2], h[at + 3]);
@@ -246,22 +249,14 @@ impl Stack {
             if inline.len() % 2 == 1 && !tail.is_empty() {
                 return None;
             }
-            let all = pseudo_v4(src, dst, Protocol::UDP, len) + sum(inline);
+            let header = h.last_chunk::<{ udp::HEADER_LEN }>()?;
+            let all = pseudo_v4(src, dst, Protocol::UDP, len)
+                + sum_header(header)
+                + sum(&inline[udp::HEADER_LEN..]);
             if !(if tail.is_empty() { all } else { all + sum(tail) }).is_valid() {
                 return None;
             }
         }
-        let meta = RxMeta {
-            ifindex,
-            src: src.into(),
-            dst: dst.into(),
-            protocol: Protocol::UDP,
-            ttl: h[8],
-            tos: h[1],
-            group: false,
-            spec_dst: dst.into(),
-            network_header_len: ipv4::MIN_HEADER_LEN as u16, // 20
-        };
-        Some((sock, meta, src_port))
+        Some(sock)
     }
 }
