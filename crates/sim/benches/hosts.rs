@@ -3,21 +3,67 @@
 //! Run with `cargo bench -p sim --bench hosts`. The goal is less than 1 GiB.
 
 use core::time::Duration;
+use std::alloc::System;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant as Clock;
 
 use sim::{LinkConfig, SwitchConfig, World, WorldConfig};
-use stack::StackConfig;
 use stack::call::{Call, Domain, Outcome, SockAddr, SockType};
 use stack::record::{IfIndex, NodeId};
 use stack::route::{NewRoute, RouteChange};
 use stack::socket::SockId;
+use stack::{Stack, StackConfig};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use wire::{Instant, MacAddr, Medium};
 
 const SWITCHES: u8 = 100;
 const HOSTS_PER_SWITCH: u8 = 100;
 const ROUNDS: u64 = 10;
 const PORT: u16 = 9;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Bytes that are allocated now, and in how many blocks.
+fn heap() -> (usize, usize) {
+    let now = ALLOCATOR.stats();
+    (now.bytes_allocated - now.bytes_deallocated, now.allocations - now.deallocations)
+}
+
+/// Says what one host costs since `before`.
+fn report(what: &str, hosts: usize, before: (usize, usize)) {
+    let (bytes, blocks) = heap();
+    let (bytes, blocks) = (bytes - before.0, blocks - before.1);
+    println!("heap, {what}: {} bytes in {} blocks a host", bytes / hosts, blocks / hosts);
+}
+
+/// 1,000 hosts with one interface each and no cable: what is the stack's own.
+fn alone() {
+    const N: u16 = 1000;
+    let config = |n: u16| StackConfig { name: format!("host{n}"), record: false, ..StackConfig::default() };
+    let before = heap();
+    let mut stacks: Vec<Stack> = (0..N).map(|n| Stack::new(config(n))).collect();
+    println!("size of Stack: {} bytes", size_of::<Stack>());
+    report("a stack with lo", N.into(), before);
+    for (n, stack) in (0..N).zip(&mut stacks) {
+        let [high, low] = n.to_be_bytes();
+        let nic = stack.add_interface("eth0", Medium::Ethernet, MacAddr([2, 0, 0, 0, high, low]), 1500);
+        stack.link_set_carrier(Instant::ZERO, nic, true).expect("just made");
+        stack.link_set_up(Instant::ZERO, nic, true).expect("just made");
+        stack.addr_add(Instant::ZERO, nic, Ipv4Addr::new(10, 0, high, low).into(), 8).expect("new");
+    }
+    report("with an address", N.into(), before);
+    for stack in &mut stacks {
+        while let Some(at) = stack.poll_timeout().filter(|at| *at < Instant::from_secs(60)) {
+            stack.handle_timeout(at);
+            while stack.poll_transmit().is_some() {}
+        }
+    }
+    report("a minute later, idle", N.into(), before);
+    if std::env::args().any(|arg| arg == "alone") {
+        std::process::exit(0);
+    }
+}
 
 /// Resident memory of this process, in bytes.
 fn resident() -> u64 {
@@ -49,7 +95,9 @@ fn socket(world: &mut World, node: NodeId) -> SockId {
 }
 
 fn main() {
+    alone();
     let before = resident();
+    let heap_before = heap();
     let mut world = World::new(WorldConfig { seed: 1, record: false, check: false });
     let link = LinkConfig::with_delay(Duration::from_micros(10));
     let router = world.add_host(StackConfig { name: "router".into(), ..StackConfig::default() });
@@ -87,9 +135,11 @@ fn main() {
     let n = hosts.len();
     let empty = resident() - before;
     println!("{n} hosts, idle: {} MiB, {} bytes a host", empty >> 20, empty / n as u64);
+    report("just made", n, heap_before);
     let start = Clock::now();
     world.run_until(Instant::from_secs(5));
     println!("start-up (duplicate address detection, MLD): {:.1?}", start.elapsed());
+    report("idle", n, heap_before);
     let start = Clock::now();
     let mut received = 0;
     for round in 0..ROUNDS {
@@ -115,5 +165,6 @@ fn main() {
     let busy = resident() - before;
     println!("{received} of {} datagrams arrived in {elapsed:.1?}", n as u64 * ROUNDS);
     println!("{n} hosts, with traffic: {} MiB, {} bytes a host", busy >> 20, busy / n as u64);
+    report("with traffic", n, heap_before);
     assert!(busy < 1 << 30, "more than 1 GiB");
 }

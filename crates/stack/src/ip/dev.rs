@@ -139,7 +139,7 @@ impl Stack {
 
     /// Hands a complete link-layer frame to the interface: to the wire ([`Stack::poll_transmit`]), to `lo`'s
     /// own input, or into a tunnel.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn dev_xmit(&mut self, now: Instant, ifindex: IfIndex, frame: Frame) {
         let Some(iface) = self.ifaces.get(ifindex) else { return };
         // The common case: a NIC that is up takes a frame that fits.

@@ -57,7 +57,7 @@ impl Stack {
     }
 
     /// Whether the route of such packets is remembered and leads to ourselves.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_known_arrival(&self, src: Ipv4Addr, dst: Ipv4Addr, iif: IfIndex) -> bool {
         self.ip.rx_routes.get(super::RxRoute::slot(src, dst)).is_some_and(|known| {
             (known.src, known.dst, known.iif, known.generation) == (src, dst, iif, self.route_generation())

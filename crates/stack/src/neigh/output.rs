@@ -65,7 +65,7 @@ impl Stack {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn link_output(
         &mut self,
         now: Instant,

@@ -181,7 +181,7 @@ impl Stack {
     }
 
     /// Receives an Ethernet frame that [`Stack::taker_by_port`] found this socket for.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn receive_by_port(&mut self, now: Instant, ifindex: IfIndex, sock: u32, mut frame: Frame) {
         let octets = frame.len() - ethernet::HEADER_LEN;
         let h = &frame.head()[ethernet::HEADER_LEN..];
@@ -212,7 +212,7 @@ impl Stack {
     }
 
     /// The only socket on the port that a datagram is for, if nothing about the datagram is unusual.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn taker_by_port(&mut self, ifindex: IfIndex, mtu: u32, frame: &Frame) -> Option<u32> {
         let packet = frame.head().get(ethernet::HEADER_LEN..)?;
         let h = packet.first_chunk::<HEADERS>()?;

@@ -177,7 +177,7 @@ impl Stack {
     }
 
     /// Puts what arrived into the receive queue and wakes who waits (`sock_def_readable`).
-    #[inline]
+    #[inline(always)]
     pub(super) fn dgram_queue(
         &mut self,
         now: Instant,
