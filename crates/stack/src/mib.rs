@@ -74,27 +74,33 @@ counters! {
     IpExtInCsumErrors IpExtInNoECTPkts IpExtInECT1Pkts IpExtInECT0Pkts IpExtInCEPkts IpExtReasmOverlaps
 }
 
-/// A host's counters; all start at 0.
-#[derive(Clone, Debug)]
-pub struct Mib(Box<[u64; COUNTERS.len()]>);
+/// Counters that are made together when one of them first counts: most hosts never use most of them.
+const BLOCK: usize = 16;
 
-impl Default for Mib {
-    fn default() -> Self {
-        Mib(Box::new([0; COUNTERS.len()]))
-    }
+/// A host's counters; all start at 0.
+#[derive(Clone, Debug, Default)]
+pub struct Mib([Option<Box<[u64; BLOCK]>>; COUNTERS.len().div_ceil(BLOCK)]);
+
+#[cold]
+fn first_count(block: &mut Option<Box<[u64; BLOCK]>>, at: usize, n: u64) {
+    block.get_or_insert_default()[at] = n;
 }
 
 impl Mib {
     /// Adds one.
     #[inline]
     pub(crate) fn inc(&mut self, counter: Counter) {
-        self.0[counter as usize] += 1; // an enum without values counts from 0
+        self.add(counter, 1);
     }
 
     /// Adds `n`.
     #[inline]
     pub(crate) fn add(&mut self, counter: Counter, n: u64) {
-        self.0[counter as usize] += n; // as above
+        let at = counter as usize; // an enum without values counts from 0
+        match &mut self.0[at / BLOCK] {
+            Some(block) => block[at % BLOCK] += n,
+            none => first_count(none, at % BLOCK, n),
+        }
     }
 
     /// Takes one off a gauge (`TcpCurrEstab`).
@@ -104,7 +110,8 @@ impl Mib {
 
     /// The value of one counter.
     pub fn value(&self, counter: Counter) -> u64 {
-        self.0[counter as usize] // as above
+        let at = counter as usize; // as above
+        self.0[at / BLOCK].as_ref().map_or(0, |block| block[at % BLOCK])
     }
 
     /// Every counter that is not 0, with its name.

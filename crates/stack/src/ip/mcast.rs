@@ -5,7 +5,6 @@
 //! Memberships are counted and without source lists: every group is in the mode "exclude nobody".
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use wire::Instant;
@@ -93,20 +92,25 @@ struct Membership {
 /// All memberships of a host.
 #[derive(Clone, Debug)]
 pub(crate) struct Memberships {
-    links: BTreeMap<(IfIndex, bool), Membership>,
+    /// By interface and family (`true` is IPv6), sorted: a host has four of them.
+    links: Vec<((IfIndex, bool), Membership)>,
     rng: Rng,
 }
 
 impl Memberships {
     pub(crate) fn new(rng: &Rng) -> Memberships {
-        Memberships { links: BTreeMap::new(), rng: rng.fork("membership") }
+        Memberships { links: Vec::new(), rng: rng.fork("membership") }
     }
 
     /// `ip_check_mc_rcu`, `ipv6_chk_mcast_addr`.
     pub(crate) fn is_member(&self, ifindex: IfIndex, group: IpAddr) -> bool {
-        self.links
-            .get(&(ifindex, group.is_ipv6()))
-            .is_some_and(|link| link.groups.iter().any(|g| g.addr == group))
+        self.find(ifindex, group.is_ipv6())
+            .is_ok_and(|at| self.links[at].1.groups.iter().any(|g| g.addr == group))
+    }
+
+    /// Where the link stands, or would.
+    fn find(&self, ifindex: IfIndex, ipv6: bool) -> Result<usize, usize> {
+        self.links.binary_search_by_key(&(ifindex, ipv6), |(key, _)| *key)
     }
 
     /// `ip maddr`: every group with its number of users.
@@ -117,7 +121,12 @@ impl Memberships {
     }
 
     fn link(&mut self, ifindex: IfIndex, protocol: Protocol) -> &mut Membership {
-        self.links.entry((ifindex, protocol == Protocol::Mld)).or_default()
+        let ipv6 = protocol == Protocol::Mld;
+        let at = self.find(ifindex, ipv6).unwrap_or_else(|at| {
+            self.links.insert(at, ((ifindex, ipv6), Membership::default()));
+            at
+        });
+        &mut self.links[at].1
     }
 }
 

@@ -119,6 +119,7 @@ impl<A: Address> RouteTable<A> {
         let g = match self.groups.binary_search_by(|g| len.cmp(&g.len)) {
             Ok(g) => g,
             Err(g) => {
+                self.groups.reserve_exact(1); // few lengths are ever in use
                 self.groups.insert(g, Group { len, keys: Vec::new(), routes: Vec::new() });
                 g
             }
