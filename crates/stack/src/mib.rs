@@ -105,7 +105,9 @@ impl Mib {
 
     /// Takes one off a gauge (`TcpCurrEstab`).
     pub(crate) fn sub(&mut self, counter: Counter) {
-        self.0[counter as usize] -= 1; // as above; what goes down went up before
+        let at = counter as usize; // as above
+        let block = self.0[at / BLOCK].as_mut().expect("what goes down went up before");
+        block[at % BLOCK] -= 1;
     }
 
     /// The value of one counter.
