@@ -19,7 +19,7 @@ use crate::mib::Counter;
 use crate::record::IfIndex;
 use crate::route::RouteKind;
 use crate::socket::sock::pmtudisc;
-use crate::socket::{DgramKind, truesize};
+use crate::socket::{DgramKind, truesize_received};
 
 /// Bytes of IPv4 and UDP header.
 const HEADERS: usize = ipv4::MIN_HEADER_LEN + udp::HEADER_LEN;
@@ -208,7 +208,7 @@ impl Stack {
             frame.truncate(ethernet::HEADER_LEN + total); // Ethernet pads short packets
         }
         frame.pull(ethernet::HEADER_LEN + HEADERS);
-        self.dgram_queue(now, sock, &meta, src_port, frame, truesize(total));
+        self.dgram_queue(now, sock, &meta, src_port, frame, truesize_received(total));
     }
 
     /// The only socket on the port that a datagram is for, if nothing about the datagram is unusual.
@@ -240,7 +240,7 @@ impl Stack {
         let ends = Ends { src: src.into(), src_port, dst: dst.into(), dst_port, ifindex };
         let entry = &self.sockets.dgrams[sock];
         score(entry, &ends)?;
-        if entry.rmem > 0 && entry.rmem.saturating_add(truesize(total)) > entry.opts.rcvbuf {
+        if entry.rmem > 0 && entry.rmem.saturating_add(truesize_received(total)) > entry.opts.rcvbuf {
             return None;
         }
         if field(26) != 0 {
