@@ -98,7 +98,7 @@ pub fn sum(bytes: &[u8]) -> Sum {
 /// The sum over a header of known length, a multiple of four.
 #[inline]
 pub fn sum_header<const N: usize>(header: &[u8; N]) -> Sum {
-    const { assert!(N % 4 == 0) };
+    const { assert!(N.is_multiple_of(4)) };
     let (words, _) = header.as_chunks::<4>();
     Sum { acc: narrow(words.iter().map(|w| u64::from(u32::from_ne_bytes(*w))).sum()), odd: false }
 }

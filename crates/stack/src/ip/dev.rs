@@ -70,10 +70,11 @@ impl Stack {
         if ethertype == EtherType::ARP {
             return self.arp_receive(now, ifindex, wire::ethernet::HEADER_LEN, frame);
         }
-        if ethertype == EtherType::IPV4 && pkt_type == PktType::Host {
-            if let Some(sock) = self.taker_by_port(ifindex, mtu, &frame) {
-                return self.receive_by_port(now, ifindex, sock, frame);
-            }
+        if ethertype == EtherType::IPV4
+            && pkt_type == PktType::Host
+            && let Some(sock) = self.taker_by_port(ifindex, mtu, &frame)
+        {
+            return self.receive_by_port(now, ifindex, sock, frame);
         }
         frame.pull(wire::ethernet::HEADER_LEN);
         self.deliver_ethertype(now, ifindex, pkt_type, ethertype, frame);
