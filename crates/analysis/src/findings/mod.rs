@@ -22,6 +22,7 @@ mod resolution;
 mod sockets;
 mod spoof;
 mod static_entry;
+mod tcp;
 mod tunnel;
 mod udp;
 
@@ -63,6 +64,7 @@ pub(crate) const ALL: &[Finding] = &[
     refused::find,
     connect::find,
     echo::find,
+    tcp::find,
 ];
 
 /// How many packets back a finding looks for the one that another is about.
@@ -543,6 +545,9 @@ fn default_of(sysctl: &str) -> Option<&'static str> {
         "dad_transmits" => "1",
         "accept_redirects" | "send_redirects" | "autoconf" | "accept_ra" => "1",
         "rmem_default" => "212992",
+        "tcp_syn_retries" => "6",
+        "tcp_syn_linear_timeouts" => "4",
+        "tcp_synack_retries" => "5",
         _ => return None,
     })
 }
