@@ -275,11 +275,13 @@ fn every_host_has_every_table_even_an_empty_one() {
         [[expect]]
         table = "ip -6 neigh"
         on = "server"
-        contains = ""
+        contains = "dev"
+        count = 0
         [[expect]]
         table = "ip -6 route"
         on = "server"
-        contains = ""
+        contains = "dev"
+        count = 0
         [[expect]]
         table = "ip addr"
         on = "server"
