@@ -30,8 +30,18 @@ fn every_capture_of_the_catalogue_is_read_without_complaint() {
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let checks =
-        ["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE"];
+    let mut wrong = Vec::new();
+    // Every packet stands there as both NICs saw it; putting TCP streams together from both stumbles over that.
+    let checks = [
+        "-o",
+        "tcp.desegment_tcp_streams:FALSE",
+        "-o",
+        "ip.check_checksum:TRUE",
+        "-o",
+        "udp.check_checksum:TRUE",
+        "-o",
+        "tcp.check_checksum:TRUE",
+    ];
     for entry in scenario::catalogue::all() {
         let file = dir.path().join(format!("{}.pcapng", entry.short()));
         let out = Command::new(env!("CARGO_BIN_EXE_wirelab"))
@@ -51,6 +61,9 @@ fn every_capture_of_the_catalogue_is_read_without_complaint() {
         args.extend(["-Y", "(_ws.malformed or ip.checksum.status == 0 or udp.checksum.status == 0 or icmp.checksum.status == 0 \
                             or icmpv6.checksum.status == 0) and not frame.comment contains \"corrupt\""]);
         let (bad, _) = tshark(&file, &args);
-        assert!(bad.is_empty(), "{}: tshark finds these wrong:\n{}", entry.name, bad.join("\n"));
+        if !bad.is_empty() {
+            wrong.push(format!("{}:\n{}", entry.name, bad.join("\n")));
+        }
     }
+    assert!(wrong.is_empty(), "tshark finds these wrong:\n{}", wrong.join("\n"));
 }
