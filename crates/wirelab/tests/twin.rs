@@ -111,14 +111,23 @@ fn judge(rows: Vec<(Plan, Duration)>) {
                 let next = || jobs.lock().expect("no thread panics with it").pop_front();
                 while let Some(job) = next() {
                     if let Err(why) = run(&job) {
-                        let text = format!("wirelab run {} {}\n{why}", job.row, job.how.join(" "));
-                        wrong.lock().expect("no thread panics with it").push(text);
+                        wrong.lock().expect("no thread panics with it").push((job, why));
                     }
                 }
             });
         }
     });
-    let wrong = wrong.into_inner().expect("no thread panics with it");
+    // The kernel's hosts run in real time on a machine that others use: what differs in the crowd is run again by
+    // itself, and differs only if it does so a second time.
+    let first: Vec<(Job, String)> = wrong.into_inner().expect("no thread panics with it");
+    let mut wrong = Vec::new();
+    for (job, crowd) in first {
+        let name = format!("wirelab run {} {}", job.row, job.how.join(" "));
+        match run(&job) {
+            Ok(()) => eprintln!("AGAIN: {name} differed beside others, not alone:\n{crowd}"),
+            Err(why) => wrong.push(format!("{name}\n{why}")),
+        }
+    }
     assert!(wrong.is_empty(), "{} runs differ:\n\n{}", wrong.len(), wrong.join("\n"));
 }
 
