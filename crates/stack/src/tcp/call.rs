@@ -102,18 +102,7 @@ impl Stack {
             }
             return Err(Errno::EINVAL);
         }
-        let mut bound_if = sock.opts.bound_if;
-        if let IpAddr::V6(v6) = ip
-            && is_link_local(v6)
-        {
-            bound_if = if scope != 0 { scope } else { bound_if };
-            if bound_if == 0 {
-                return Err(Errno::EINVAL);
-            }
-            if self.ifaces.get(bound_if).is_none() {
-                return Err(Errno::ENODEV);
-            }
-        }
+        let bound_if = self.scoped_interface(&sock.opts, ip, scope)?;
         let group = self.bindable(now, &self.tcp.socks[id].opts, ip, bound_if)?;
         let sock = &mut self.tcp.socks[id];
         let before = (sock.rcv_addr, sock.saddr, sock.opts.bound_if);

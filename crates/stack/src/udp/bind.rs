@@ -50,18 +50,7 @@ impl Stack {
             }
             return Err(Errno::EINVAL);
         }
-        let mut bound_if = entry.opts.bound_if;
-        if let IpAddr::V6(v6) = ip
-            && is_link_local(v6)
-        {
-            bound_if = if scope != 0 { scope } else { bound_if };
-            if bound_if == 0 {
-                return Err(Errno::EINVAL);
-            }
-            if self.ifaces.get(bound_if).is_none() {
-                return Err(Errno::ENODEV);
-            }
-        }
+        let bound_if = self.scoped_interface(&entry.opts, ip, scope)?;
         let group = self.bindable(now, &self.sockets.dgrams[sock].opts, ip, bound_if)?;
 
         let entry = &mut self.sockets.dgrams[sock];
@@ -83,6 +72,23 @@ impl Stack {
         entry.dst = None;
         self.record_sock(now, sock, None);
         Ok(())
+    }
+
+    /// The interface that a name binds to: a link-local address needs one, by `sin6_scope_id` or `SO_BINDTODEVICE`
+    /// (`inet6_bind`).
+    pub(crate) fn scoped_interface(&self, opts: &SockOptions, ip: IpAddr, scope: u32) -> Result<u32, Errno> {
+        let IpAddr::V6(v6) = ip else { return Ok(opts.bound_if) };
+        if !is_link_local(v6) {
+            return Ok(opts.bound_if);
+        }
+        let bound_if = if scope != 0 { scope } else { opts.bound_if };
+        if bound_if == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if self.ifaces.get(bound_if).is_none() {
+            return Err(Errno::ENODEV);
+        }
+        Ok(bound_if)
     }
 
     /// `EADDRNOTAVAIL` unless the address is ours, everybody's or a group's. Whether it is the latter: such an
