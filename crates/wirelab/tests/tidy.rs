@@ -12,7 +12,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("analysis", &["wire", "stack"]),
     ("linux", &["wire", "stack", "sim"]),
     ("scenario", &["wire", "stack", "sim", "linux", "analysis"]),
-    ("wirelab", &["wire", "stack", "sim", "linux", "analysis", "scenario"]),
+    ("drill", &["wire", "stack", "sim", "linux"]),
+    ("wirelab", &["wire", "stack", "sim", "linux", "analysis", "scenario", "drill"]),
 ];
 
 /// Crates without any dependency from outside the workspace.
