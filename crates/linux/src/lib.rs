@@ -12,6 +12,12 @@
 //! Map: `agent` lives in the namespace, `agent_handle` and `protocol` talk to it; `netlink`, `nstat`, `probe` and `stamps`
 //! look into the namespace from outside; `live` joins it all to the world.
 
+/// How C programs hold what [`stack::call`] names: addresses, control messages, option values.
+pub mod abi {
+    pub use crate::agent::calls::{option_bytes, option_value};
+    pub use crate::agent::cmsg::{decode, encode};
+    pub use crate::agent::sockaddr::RawAddr;
+}
 mod agent;
 mod agent_handle;
 mod error;
@@ -25,6 +31,7 @@ mod protocol;
 mod stamps;
 mod sys;
 pub mod testing;
+pub mod tun;
 
 pub use agent::agent_main;
 pub use error::{LinuxError, NoPermission};
@@ -34,4 +41,9 @@ pub use permission::check_permission;
 /// `uname -r`: the kernel that the hosts run on.
 pub fn kernel_release() -> String {
     sys::uname_release()
+}
+
+/// Makes one system call of our vocabulary in the calling thread.
+pub fn system_call(call: &stack::call::Call) -> stack::call::CallResult {
+    agent::calls::make(call).2
 }

@@ -49,7 +49,7 @@ fn same(packet: &[u8], seen: &[u8]) -> bool {
 }
 
 /// One packet's first bytes, and its `SCM_TIMESTAMPNS`.
-fn receive(socket: RawFd, buf: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
+pub(crate) fn receive(socket: RawFd, buf: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
     // Eight-byte words, because a control buffer is aligned as its header.
     let mut control = [0_u64; 8];
     let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };

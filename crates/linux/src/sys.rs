@@ -224,6 +224,25 @@ pub(crate) fn sleeps(pid: libc::pid_t) -> Option<bool> {
     Some(rest.trim_start().starts_with('S'))
 }
 
+/// A thread of this process sleeps.
+pub(crate) fn is_thread_asleep(tid: libc::pid_t) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat"));
+    stat.is_ok_and(|s| s.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S')))
+}
+
+/// Sleeps until a time of `CLOCK_MONOTONIC`.
+pub(crate) fn sleep_until(ns: u64) {
+    let ts = libc::timespec {
+        tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(ns % 1_000_000_000).expect("less than 10^9"),
+    };
+    // SAFETY: reads one timespec on our stack; with TIMER_ABSTIME nothing is written.
+    while unsafe {
+        libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const ts, std::ptr::null_mut())
+    } == libc::EINTR
+    {}
+}
+
 /// Waits until a descriptor is ready or the time is over; `None` waits for ever. Signals end the wait.
 pub(crate) fn ppoll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let ts = timeout.map(|t| libc::timespec {

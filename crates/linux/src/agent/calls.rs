@@ -25,7 +25,7 @@ const MAX_OPTION: usize = 4096;
 const MAX_EVENTS: u32 = 4096;
 
 /// The call's entry and return on `CLOCK_MONOTONIC`, in nanoseconds, and what it returned.
-pub(super) fn make(call: &Call) -> (u64, u64, CallResult) {
+pub(crate) fn make(call: &Call) -> (u64, u64, CallResult) {
     // Buffers are filled and encoded inside: a few hundred nanoseconds that belong to nobody's network.
     let enter = monotonic_ns();
     let result = dispatch(call);
@@ -343,7 +343,15 @@ fn name(fd: Fd, call: NameCall) -> io::Result<Ret> {
 // --- options -----------------------------------------------------------------------------------------
 
 fn set_option(fd: Fd, opt: SockOpt, value: &OptValue) -> io::Result<Ret> {
-    let bytes: Vec<u8> = match value {
+    let bytes = option_bytes(value);
+    let len = libc::socklen_t::try_from(bytes.len()).unwrap_or(libc::socklen_t::MAX);
+    // SAFETY: see the module's reason.
+    int(unsafe { libc::setsockopt(fd, opt.level, opt.name, bytes.as_ptr().cast(), len) })
+}
+
+/// An option's value as C programs hold it.
+pub fn option_bytes(value: &OptValue) -> Vec<u8> {
+    match value {
         OptValue::Int(n) => match i32::try_from(*n) {
             Ok(n) => n.to_ne_bytes().into(),
             Err(_) => n.to_ne_bytes().into(),
@@ -359,10 +367,7 @@ fn set_option(fd: Fd, opt: SockOpt, value: &OptValue) -> io::Result<Ret> {
         }
         OptValue::Text(text) => text.as_bytes().into(),
         OptValue::Bytes(bytes) => bytes.to_vec(),
-    };
-    let len = libc::socklen_t::try_from(bytes.len()).unwrap_or(libc::socklen_t::MAX);
-    // SAFETY: see the module's reason.
-    int(unsafe { libc::setsockopt(fd, opt.level, opt.name, bytes.as_ptr().cast(), len) })
+    }
 }
 
 fn option(fd: Fd, opt: SockOpt) -> io::Result<Ret> {
@@ -380,7 +385,7 @@ fn raw_option(fd: Fd, level: i32, name: i32) -> io::Result<Vec<u8>> {
 }
 
 /// Gives an option's bytes the type that its manual page says.
-fn option_value(opt: SockOpt, value: Vec<u8>) -> OptValue {
+pub fn option_value(opt: SockOpt, value: Vec<u8>) -> OptValue {
     let number =
         |at: usize| value.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
     let long =

@@ -6,7 +6,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use stack::Errno;
-use stack::call::{Cmsg, Domain};
+use stack::call::{Cmsg, Domain, SockAddr};
+
+use super::sockaddr::RawAddr;
 
 /// `sizeof(struct cmsghdr)`
 const HEADER: usize = 16;
@@ -25,7 +27,7 @@ const SO_TIMESTAMP: i32 = 29;
 const SO_TIMESTAMPNS: i32 = 35;
 
 /// The control buffer of `sendmsg`, for a socket of that domain.
-pub(super) fn encode(control: &[Cmsg], domain: Domain) -> Vec<u8> {
+pub fn encode(control: &[Cmsg], domain: Domain) -> Vec<u8> {
     let mut out = Vec::new();
     for cmsg in control {
         let (level, ty, data) = encode_one(cmsg, domain);
@@ -66,19 +68,21 @@ fn encode_one(cmsg: &Cmsg, domain: Domain) -> (i32, i32, Vec<u8>) {
             data.extend_from_slice(&(ns % 1_000_000_000).to_ne_bytes());
             (libc::SOL_SOCKET, SO_TIMESTAMPNS, data)
         }
-        Cmsg::ExtendedErr { errno, origin, ty, code, info, offender: _ } => {
+        Cmsg::ExtendedErr { errno, origin, ty, code, info, offender } => {
             let mut data: Vec<u8> = u32::from(errno.0).to_ne_bytes().into();
             data.extend_from_slice(&[*origin, *ty, *code, 0]);
             data.extend_from_slice(&info.to_ne_bytes());
             data.extend_from_slice(&[0; 4]);
-            (libc::IPPROTO_IP, IP_RECVERR, data)
+            let from = offender.map_or(SockAddr::Unspec, |ip| SockAddr::Ip((ip, 0).into()));
+            data.extend_from_slice(RawAddr::from_addr(&from).bytes());
+            if v6 { (libc::IPPROTO_IPV6, IPV6_RECVERR, data) } else { (libc::IPPROTO_IP, IP_RECVERR, data) }
         }
         Cmsg::Other(level, ty, bytes) => (*level, *ty, bytes.to_vec()),
     }
 }
 
 /// Reads the control buffer that `recvmsg` filled. Stops at the first message that does not fit.
-pub(super) fn decode(mut control: &[u8]) -> Vec<Cmsg> {
+pub fn decode(mut control: &[u8]) -> Vec<Cmsg> {
     let mut out = Vec::new();
     while let Some((len, rest)) = control.split_first_chunk::<8>() {
         let len = usize::from_ne_bytes(*len);
@@ -175,6 +179,16 @@ mod tests {
             offender: Some("192.0.2.9".parse().unwrap()),
         };
         assert_eq!(decode_one(libc::IPPROTO_IP, IP_RECVERR, &data), expected);
+    }
+
+    #[test]
+    fn extended_errors_of_both_families_read_back() {
+        for (offender, domain) in [("192.0.2.9", Domain::Inet), ("2001:db8::9", Domain::Inet6)] {
+            let errno = Errno::EHOSTUNREACH;
+            let offender = Some(offender.parse().unwrap());
+            let error = vec![Cmsg::ExtendedErr { errno, origin: 2, ty: 3, code: 1, info: 7, offender }];
+            assert_eq!(decode(&encode(&error, domain)), error);
+        }
     }
 
     #[test]

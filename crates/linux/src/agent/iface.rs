@@ -21,6 +21,10 @@ const ARPHRD_ETHER: u16 = 1;
 /// No `IFF_VNET_HDR`: the kernel then offers neither checksum nor segmentation offload to the stack above,
 /// so every packet read is complete, as it would be on a wire.
 pub(super) fn create(want: &WantIface) -> Result<(u32, OwnedFd), Failure> {
+    create_kind(want, if want.mac.is_some() { libc::IFF_TAP } else { libc::IFF_TUN })
+}
+
+fn create_kind(want: &WantIface, kind: libc::c_int) -> Result<(u32, OwnedFd), Failure> {
     let failed = |what: &str, e: io::Error| Failure::new(format!("{}: {what}", want.name), &e);
     let tun = std::fs::OpenOptions::new()
         .read(true)
@@ -33,8 +37,7 @@ pub(super) fn create(want: &WantIface) -> Result<(u32, OwnedFd), Failure> {
     // SAFETY: reads one integer that lives on our stack.
     unsafe { libc::ioctl(tun.as_raw_fd(), TUNSETIFINDEX, &raw const want.ifindex) };
     let mut request = ifreq(&want.name).map_err(|e| failed("interface name", e))?;
-    let kind = if want.mac.is_some() { libc::IFF_TAP } else { libc::IFF_TUN };
-    request.ifr_ifru.ifru_flags = i16::try_from(kind | libc::IFF_NO_PI).expect("0x1002 fits");
+    request.ifr_ifru.ifru_flags = i16::try_from(kind | libc::IFF_NO_PI).expect("0x5001 fits");
     if let Err(e) = ioctl(tun.as_raw_fd(), TUNSETIFF, &mut request) {
         let zero = 0_u32;
         // SAFETY: as above. 0 lets the kernel choose.
@@ -68,9 +71,20 @@ pub(super) fn create(want: &WantIface) -> Result<(u32, OwnedFd), Failure> {
 
 /// `ip link set lo up`.
 pub(super) fn loopback_up() -> Result<(), Failure> {
-    let failed = |e: io::Error| Failure::new("ip link set lo up", &e);
+    set_up("lo")
+}
+
+/// A TUN device for packets with a `struct virtio_net_hdr` in front, which lets the device segment and sum.
+pub(crate) fn create_offloading(name: &str, mtu: u32) -> Result<(u32, OwnedFd), Failure> {
+    let want = WantIface { name: name.to_owned(), ifindex: 0, mac: None, mtu };
+    create_kind(&want, libc::IFF_TUN | libc::IFF_VNET_HDR)
+}
+
+/// `ip link set NAME up`.
+pub(crate) fn set_up(name: &str) -> Result<(), Failure> {
+    let failed = |e: io::Error| Failure::new(format!("ip link set {name} up"), &e);
     let socket = control_socket().map_err(failed)?;
-    let mut request = ifreq("lo").expect("two letters fit");
+    let mut request = ifreq(name).map_err(failed)?;
     request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("0x41 fits");
     ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &mut request).map_err(failed)
 }

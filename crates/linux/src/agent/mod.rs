@@ -5,14 +5,14 @@
 //! process namespace, so that the kernel kills everything in there with it; programs and commands are
 //! children of that one. Nothing has a name in the file system, so nothing can be left behind.
 
-mod calls;
-mod cmsg;
+pub(crate) mod calls;
+pub(crate) mod cmsg;
 mod commands;
-mod iface;
+pub(crate) mod iface;
 mod namespace;
-mod probe;
+pub(crate) mod probe;
 pub(crate) mod program;
-mod sockaddr;
+pub(crate) mod sockaddr;
 pub(crate) mod sysctl;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -66,9 +66,9 @@ type Made = (Vec<u32>, Vec<(Role, OwnedFd)>);
 
 /// Something that did not work: what was tried, and the error number.
 #[derive(Debug)]
-struct Failure {
-    what: String,
-    errno: i32,
+pub(crate) struct Failure {
+    pub(crate) what: String,
+    pub(crate) errno: i32,
 }
 
 impl Failure {

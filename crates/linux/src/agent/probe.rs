@@ -41,11 +41,16 @@ const PACKET_TYPE_AT: u32 = 0xffff_f000 + 4;
 /// Sees the first [`STAMPED_BYTES`] of each packet that leaves by an interface, just before the driver (Linux:
 /// net/core/dev.c `dev_queue_xmit_nit()`), with the time. `None` where the kernel has no packet sockets.
 pub(super) fn stamps(ifindex: u32) -> Option<OwnedFd> {
+    outgoing(ifindex, STAMPED_BYTES)
+}
+
+/// The same with so many bytes of each packet.
+pub(crate) fn outgoing(ifindex: u32, bytes: u32) -> Option<OwnedFd> {
     let instruction = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut filter = [
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, PACKET_TYPE_AT),
         instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, PACKET_OUTGOING),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, STAMPED_BYTES),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, bytes),
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
     ];
     let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };

@@ -7,20 +7,23 @@ use stack::call::SockAddr;
 
 /// Room for any address, and how much of it is used.
 #[derive(Clone, Copy)]
-pub(super) struct RawAddr {
-    pub(super) storage: libc::sockaddr_storage,
-    pub(super) len: libc::socklen_t,
+pub struct RawAddr {
+    /// The bytes.
+    pub storage: libc::sockaddr_storage,
+    /// How many of them count.
+    pub len: libc::socklen_t,
 }
 
 impl RawAddr {
     /// Empty, with its whole room on offer: for calls that fill it in.
-    pub(super) fn room() -> RawAddr {
+    pub fn room() -> RawAddr {
         // SAFETY: all-zero is a valid sockaddr_storage.
         let storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
         RawAddr { storage, len: size_of_val(&storage) as libc::socklen_t }
     }
 
-    pub(super) fn from_addr(addr: &SockAddr) -> RawAddr {
+    /// As system calls take it.
+    pub fn from_addr(addr: &SockAddr) -> RawAddr {
         let mut raw = RawAddr::room();
         let at = &raw mut raw.storage;
         // SAFETY: sockaddr_storage is large enough and aligned for every address family (RFC 3493 §3.10).
@@ -52,8 +55,25 @@ impl RawAddr {
         raw
     }
 
+    /// The bytes that count.
+    pub fn bytes(&self) -> &[u8] {
+        let len = (self.len as usize).min(size_of_val(&self.storage));
+        // SAFETY: plain bytes, initialised by room(), and no more than there are.
+        unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), len) }
+    }
+
+    /// From the bytes of a `struct sockaddr`; what is too long is cut.
+    pub fn from_bytes(bytes: &[u8]) -> RawAddr {
+        let mut raw = RawAddr::room();
+        let len = bytes.len().min(size_of_val(&raw.storage));
+        // SAFETY: as much as both sides hold; any bytes are a valid sockaddr_storage.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut raw.storage).cast(), len) };
+        raw.len = len as libc::socklen_t;
+        raw
+    }
+
     /// What the kernel filled in; `None` when it filled in nothing, or a family that is not ours.
-    pub(super) fn addr(&self) -> Option<SockAddr> {
+    pub fn addr(&self) -> Option<SockAddr> {
         if (self.len as usize) < size_of::<libc::sa_family_t>() {
             return None;
         }

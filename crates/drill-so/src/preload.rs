@@ -1,0 +1,90 @@
+//! Functions of the C library that packetdrill calls itself, answered for the stack when this library is preloaded.
+//!
+//! `getsockopt` (code blocks) and `close` (the end of a script) reach the stack by the descriptor's number. `system` lets the
+//! stack have what a script's shell lines do to a kernel, so that nothing on this machine is changed. `mlockall` and `times`
+//! only cost time: packetdrill locks its memory, and looks for the edge of a tick of the machine's clock.
+#![expect(unsafe_code, reason = "functions that C calls, and system calls with their arguments")]
+
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use libc::{c_char, c_int, c_long, c_void, socklen_t};
+use stack::call::Call;
+
+use crate::calls::{self, is_ours};
+use crate::host::host;
+
+/// `close(2)`, for the stack's descriptors and for all others.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn close(live: c_int) -> c_int {
+    if is_ours(live) {
+        return calls::plain(&Call::Close { fd: calls::fd(live) });
+    }
+    // SAFETY: what the C library's close does, but for its point of cancellation, which packetdrill does not use.
+    unsafe { libc::syscall(libc::SYS_close, live) as c_int }
+}
+
+/// `getsockopt(2)`, for the stack's sockets and for all others.
+///
+/// # Safety
+/// As the system call: `len` is a length, and `value` writable for so many bytes.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn getsockopt(
+    live: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> c_int {
+    // SAFETY: the caller's promise, handed on.
+    unsafe {
+        if is_ours(live) {
+            return calls::getsockopt(live, level, name, value, len);
+        }
+        libc::syscall(libc::SYS_getsockopt, live, level, name, value, len) as c_int
+    }
+}
+
+/// `mlockall(2)`: no need for it in virtual time, and no right to it without root.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn mlockall(_flags: c_int) -> c_int {
+    0
+}
+
+/// `times(2)`: a tick later at every call.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn times(_buffer: *mut c_void) -> c_long {
+    static TICKS: AtomicI64 = AtomicI64::new(0);
+    TICKS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// `system(3)`: a script's shell lines act on the stack; Python for its code blocks really runs.
+///
+/// # Safety
+/// As the C library's: `command` is null or a C string.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn system(command: *const c_char) -> c_int {
+    if command.is_null() {
+        return 1;
+    }
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(command) }.to_string_lossy().into_owned();
+    // packetdrill's code_command_line, as it is by default.
+    if text.starts_with("python3 ") || host().is_none() {
+        return run(&text);
+    }
+    match crate::shell::run(&text) {
+        Ok(status) => status << 8,
+        Err(why) => {
+            eprintln!("{why}");
+            1 << 8
+        }
+    }
+}
+
+/// A real shell runs it; its wait status.
+fn run(text: &str) -> c_int {
+    use std::os::unix::process::ExitStatusExt;
+    let status = std::process::Command::new("/bin/sh").args(["-c", text]).env_remove("LD_PRELOAD").status();
+    status.map_or(-1, ExitStatusExt::into_raw)
+}
