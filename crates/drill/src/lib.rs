@@ -12,6 +12,7 @@
 
 pub mod ast;
 pub mod config;
+pub mod kernel;
 mod lex;
 pub mod packet;
 mod parse;

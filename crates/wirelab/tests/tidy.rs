@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("linux", &["wire", "stack", "sim"]),
     ("scenario", &["wire", "stack", "sim", "linux", "analysis"]),
     ("drill", &["wire", "stack", "sim", "linux"]),
+    ("drill-so", &["wire", "stack", "linux", "drill"]),
     ("wirelab", &["wire", "stack", "sim", "linux", "analysis", "scenario", "drill"]),
 ];
 
