@@ -18,7 +18,8 @@
 //!    time is random, 15 to 45 s (RFC 4861 §6.3.2); and when it is the last that a neighbour did in one run, the other
 //!    may end with REACHABLE, if it ended within 45 s of that.
 //! 9. Binary data in the text of calls (strings with escapes) does not count: it holds the same ports,
-//!    identifiers and times as the packets, which are compared.
+//!    identifiers and times as the packets, which are compared. Nor do the fields of `TCP_INFO`: round trips and what
+//!    follows from them are measured; scripts say which ones must hold.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -93,7 +94,7 @@ pub fn lanes(journal: &Journal) -> BTreeMap<(Class, String), Lane> {
             What::Return { program, seq, text, .. } => {
                 let call = calls.get(&(r.node.0, *program, *seq)).copied().unwrap_or("?");
                 let words = format!("{call} = {text}");
-                let key = without_binary(&normal_ports(&words, &mut ports));
+                let key = without_info(&without_binary(&normal_ports(&words, &mut ports)));
                 let programs = journal.nodes.get(r.node.0 as usize).map(|n| n.programs.as_slice());
                 let program_name =
                     programs.and_then(|p| p.get(*program as usize)).map_or("?", String::as_str);
@@ -315,6 +316,12 @@ fn without_binary(text: &str) -> String {
     out
 }
 
+/// Leaves out what `TCP_INFO` told.
+fn without_info(text: &str) -> String {
+    text.split_once(" {tcpi_")
+        .map_or_else(|| text.to_string(), |(before, _)| format!("{before} {{tcp_info}}"))
+}
+
 /// Replaces `:54321` in an address of a call's text when the port is ephemeral.
 fn normal_ports(text: &str, ports: &mut Numbered) -> String {
     let mut out = String::new();
@@ -516,7 +523,8 @@ mod tests {
     fn ports_and_binary_data_in_calls_are_named_alike() {
         // No group of an IPv6 address has five digits: what looks like a port is one.
         let mut ports = Numbered::default();
-        let key = |text: &str, ports: &mut Numbered| without_binary(&normal_ports(text, ports));
+        let key =
+            |text: &str, ports: &mut Numbered| without_info(&without_binary(&normal_ports(text, ports)));
         assert_eq!(
             key("recvfrom(3, 9, 0) = 2 \"hi\" from 192.0.2.1:40000", &mut ports),
             "recvfrom(3, 9, 0) = 2 \"hi\" from 192.0.2.1:port-1"

@@ -111,6 +111,9 @@ pub struct Content {
     /// true when the real Linux kernel must give the same answer: `--twin` then has to agree.
     #[serde(default)]
     pub kernel: bool,
+    /// `"known"`: hosts of one network know each other's MAC addresses from the start (permanent entries), so that no ARP
+    /// stands between the packets of another question. They ask, unless given.
+    pub neighbours: Option<Neighbours>,
     /// How long the world runs, such as `60s`. Without it: until every program has ended, and one second more.
     pub until: Option<String>,
     /// The seed of all randomness; 1 unless given.
@@ -135,6 +138,16 @@ pub struct Content {
     /// How the run is compared with the one on the real kernel.
     #[serde(default)]
     pub twin: Twin,
+}
+
+/// What hosts know of each other at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Neighbours {
+    /// Their MAC addresses, for ever.
+    Known,
+    /// Nothing: they ask by ARP and neighbour discovery.
+    Asked,
 }
 
 /// A host, or a router.
@@ -306,7 +319,8 @@ pub struct Program {
     pub name: Option<String>,
     /// A command (`ping -c 3 server`, `traceroute server`), or a list of lines: system calls as strace writes them, each with the
     /// result it must have (`sendto(s, "hello", server:9) = 5`), variables (`s = socket(AF_INET, SOCK_DGRAM)`), `sleep 1s`, `at 5s`,
-    /// and `ip` and `sysctl` commands.
+    /// `repeat 100` … `end` around lines that come so often (`$i` in them is the number of the round, from 1), and `ip` and
+    /// `sysctl` commands.
     pub run: OneOrMany<String>,
 }
 
@@ -325,11 +339,11 @@ pub struct Fault {
     pub corrupt: Option<String>,
     /// These packets wait until `until`, or until `packets` others have passed.
     pub hold: Option<String>,
-    /// When such a packet passes, its sender gets the answer `reply` from the wire.
+    /// When such a packet passes, its sender gets the answer `reply` from the wire, or its receiver a changed copy of it, `copy`.
     pub forge: Option<String>,
     /// When such a packet passes, it is lost and its link is cut for the time `for`.
     pub cut: Option<String>,
-    /// delay: how much later.
+    /// delay, and forge with `copy`: how much later.
     pub by: Option<String>,
     /// duplicate: how many more; 1 unless given.
     pub copies: Option<u32>,
@@ -341,6 +355,9 @@ pub struct Fault {
     pub packets: Option<u32>,
     /// forge: `arp-reply HOST-OR-MAC`, `icmp TYPE CODE` (then `from ADDRESS`, `mtu N`), `tcp-reset`, or `bytes HEX`.
     pub reply: Option<String>,
+    /// forge: how a TCP segment's copy differs, in words such as `flags R`, `seq +100` (or -100), `ack +1`, `tsval -5000`,
+    /// `tsecr +1`, `window 0`, `data none`, `data "other bytes"`, `no-options`; it follows at once, or after `by`.
+    pub copy: Option<String>,
     /// forge: true when the packet itself is lost.
     pub instead: Option<bool>,
     /// cut: for how long.

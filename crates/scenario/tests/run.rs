@@ -343,3 +343,56 @@ fn a_loop_of_switches_is_an_error_that_names_its_links() {
     let [error] = &outcome.errors[..] else { panic!("{:?}", outcome.errors) };
     assert!(error.ends_with("frames in flight: a loop of switches? links l2, l3"), "{error}");
 }
+
+const TCP: &str = r#"
+question = "Do the words do what they say?"
+neighbours = "known"
+[hosts.client]
+address = "192.0.2.1/24"
+[hosts.server]
+address = "192.0.2.2/24"
+[links.lan]
+between = ["client", "server"]
+delay = "1ms"
+[[programs]]
+host = "server"
+run = ['l = socket(AF_INET, SOCK_STREAM)', 'bind(l, *:80) = 0', 'listen(l, 8) = 0', 'repeat 3', 'c$i = accept(l)', 'end',
+    'recv(c2, 9) = "SECOND"', 'sleep 100ms']
+[[programs]]
+host = "client"
+at = "10ms"
+run = ['repeat 3', 's$i = socket(AF_INET, SOCK_STREAM)', 'connect(s$i, server:80) = 0', 'end', 'send(s2, "second") = 6',
+    'getsockopt(s2, SOL_TCP, TCP_INFO) = tcpi_snd_cwnd 10, tcpi_unacked 1', 'sleep 50ms']
+[[faults]]
+forge = "client->server: 1st tcp.len == 6"
+copy = 'data "SECOND"'
+instead = true
+[[expect]]
+packet = "arp"
+count = 0
+[[expect]]
+packet = "tcp.flags.syn == 1 && tcp.flags.ack == 0"
+count = 3
+"#;
+
+#[test]
+fn known_neighbours_repeats_forged_copies_and_tcp_info_do_what_they_say() {
+    let file = scenario::file::parse(TCP, "test").expect("reads");
+    let plan = scenario::plan(&file, &Overrides::default()).expect("plans");
+    let outcome = scenario::run(&plan, &Targets::stack()).expect("runs");
+    assert_eq!(outcome.problems(), [] as [String; 0]);
+}
+
+#[test]
+fn a_wrong_line_of_a_repeat_is_told_once_and_an_open_one_at_its_place() {
+    let told = |from: &str, to: &str| {
+        let text = TCP.replace(from, to);
+        let file = scenario::file::parse(&text, "test").expect("reads");
+        let found = scenario::plan(&file, &Overrides::default()).expect_err("something is wrong");
+        found.iter().map(|d| d.message.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told("'c$i = accept(l)', 'end'", "'c$i = accept(l)'"), ["`repeat` without `end`"]);
+    assert_eq!(told("'repeat 3', 'c$i", "'repeat x', 'c$i"), ["how often?"]);
+    assert_eq!(told("connect(s$i, server:80)", "conect(s$i, server:80)").len(), 1);
+    assert_eq!(told("copy = 'data", "copy = 'seq 1 data"), ["`1` is no difference such as +1 or -1"]);
+}

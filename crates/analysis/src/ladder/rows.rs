@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use stack::neigh::NudState;
 use stack::record::{Journal, NodeKind, Record, What};
 use unicode_width::UnicodeWidthStr as _;
 use wire::{Instant, MacAddr, Medium};
@@ -63,6 +64,8 @@ pub(super) fn of(
     }
     let results = results(journal);
     let mut setting_up = journal.records.first().map(|r| r.at);
+    // Entries made by hand before a TCP question begins keep ARP out of it: they are no part of the answer.
+    let above = traffic.numbered().any(|t| t.view.tcp().is_some());
     for (i, r) in journal.records.iter().enumerate() {
         if let Some(t) = by_record.get(&i) {
             b.packet(i, t, &mut flows);
@@ -70,7 +73,9 @@ pub(super) fn of(
         if matches!(r.what, What::Call { .. }) || setting_up.is_some_and(|at| r.at > at) {
             setting_up = None;
         }
-        let routine = is_routine(r) || hidden.has(r, traffic) || setting_up.is_some() && is_setup(r);
+        let routine = is_routine(r)
+            || hidden.has(r, traffic)
+            || setting_up.is_some() && (is_setup(r) || above && is_made_by_hand(r));
         if !options.setup && routine {
             continue;
         }
@@ -123,6 +128,10 @@ fn is_command(journal: &Journal, r: &Record, program: u32) -> bool {
 /// Commands and what follows from them, before the first packet and call.
 fn is_setup(r: &Record) -> bool {
     matches!(r.what, What::Admin { .. } | What::Addr { .. } | What::Link { .. } | What::Route { .. })
+}
+
+fn is_made_by_hand(r: &Record) -> bool {
+    matches!(r.what, What::Neigh { from: None, to: Some(NudState::Permanent), .. })
 }
 
 /// What comes with every address and every socket and tells nothing.

@@ -13,19 +13,28 @@ use crate::view::{Ip, View};
 /// Most connections whose first numbers are remembered; further ones show absolute numbers.
 const MAX_FLOWS: usize = 65_536;
 
+/// Numbers so far beyond a connection's first are taken for its own; the largest window is 2^30.
+const FITS: u32 = 1 << 30;
+
+fn distance(first: SeqNum, n: SeqNum) -> u32 {
+    n.0.wrapping_sub(first.0)
+}
+
 type Key = (IpAddr, u16, IpAddr, u16);
 
 /// Where each direction's sequence numbers began.
 #[derive(Clone, Debug, Default)]
 pub struct Flows {
     first: BTreeMap<Key, SeqNum>,
+    /// Those of the connection before on the same ports: its late segments and answers count from there.
+    before: BTreeMap<Key, SeqNum>,
     absolute: bool,
 }
 
 impl Flows {
     /// Remembers nothing: numbers stay as they are on the wire.
     pub fn absolute() -> Flows {
-        Flows { first: BTreeMap::new(), absolute: true }
+        Flows { absolute: true, ..Flows::default() }
     }
 
     pub(super) fn words(&mut self, h: &Header, packet: &View, ip: Option<&Ip>) -> Words {
@@ -66,7 +75,11 @@ impl Flows {
         let full = self.first.len() >= MAX_FLOWS;
         if h.flags.syn() {
             if !h.flags.ack() && self.first.get(&own).is_some_and(|&f| f != h.seq) {
-                self.first.remove(&peer);
+                for key in [own, peer] {
+                    if let Some(first) = self.first.remove(&key) {
+                        self.before.insert(key, first);
+                    }
+                }
             }
             if !full || self.first.contains_key(&own) {
                 self.first.insert(own, h.seq);
@@ -80,16 +93,27 @@ impl Flows {
             // Seen from the middle on: the first byte seen is number 1.
             self.first.entry(own).or_insert(SeqNum(h.seq.0.wrapping_sub(1)));
         }
-        if h.flags.ack() && !full && !h.flags.rst() {
+        let late = self.before.get(&peer).is_some_and(|f| distance(*f, h.ack) <= FITS);
+        if h.flags.ack() && !full && !h.flags.rst() && !late {
             self.first.entry(peer).or_insert(SeqNum(h.ack.0.wrapping_sub(1)));
         }
-        let from = |key: &Key, n: SeqNum| n.0.wrapping_sub(self.first.get(key).map_or(0, |f| f.0));
-        (from(&own, h.seq), from(&peer, h.ack))
+        (self.from_first(&own, h.seq), self.from_first(&peer, h.ack))
+    }
+
+    /// A number relative to the connection's first, or to the one's before when it fits only there.
+    fn from_first(&self, key: &Key, n: SeqNum) -> u32 {
+        let first = self.first.get(key).copied();
+        let before = self.before.get(key).filter(|b| distance(**b, n) <= FITS);
+        match (first, before) {
+            (Some(first), None) => distance(first, n),
+            (Some(first), Some(_)) if distance(first, n) <= FITS => distance(first, n),
+            (_, Some(before)) => distance(*before, n),
+            (None, None) => n.0,
+        }
     }
 
     fn relative_to_peer(&self, h: &Header, ip: Option<&Ip>, n: SeqNum) -> u32 {
-        let first = ip.and_then(|ip| self.first.get(&(ip.dst, h.dst_port, ip.src, h.src_port)));
-        n.0.wrapping_sub(first.map_or(0, |f| f.0))
+        ip.map_or(n.0, |ip| self.from_first(&(ip.dst, h.dst_port, ip.src, h.src_port), n))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Faults as run: which packets, and what becomes of them.
 
-use sim::fault::{FaultAction, FaultSpec, Forge, Place, Release};
+use sim::fault::{FaultAction, FaultSpec, Forge, ForgedCopy, Place, Release};
 use sim::link::LinkState;
 
 use super::hosts::on_command_line;
@@ -107,13 +107,24 @@ fn action(
             (None, Some(packets)) => Some(FaultAction::Hold(Release::AfterPackets(packets))),
             _ => needs(checks, "until", "\"2s\" (or packets = 3, not both)"),
         },
-        "forge" => match &fault.reply {
-            None => needs(checks, "reply", "\"icmp 3 1\""),
-            Some(reply) => {
-                let reply = checks.value(&join(path, "reply"), reply_value(reply, names))?;
-                Some(FaultAction::Forge { reply, instead: fault.instead.unwrap_or(false) })
+        "forge" => {
+            let instead = fault.instead.unwrap_or(false);
+            match (&fault.reply, &fault.copy) {
+                (Some(reply), None) => {
+                    let reply = checks.value(&join(path, "reply"), reply_value(reply, names))?;
+                    Some(FaultAction::Forge { reply, instead })
+                }
+                (None, Some(copy)) => {
+                    let copy = checks.value(&join(path, "copy"), copy_value(copy))?;
+                    let by = match &fault.by {
+                        Some(by) => checks.value(&join(path, "by"), values::duration(by))?,
+                        None => core::time::Duration::ZERO,
+                    };
+                    Some(FaultAction::Copy { copy, by, instead })
+                }
+                _ => needs(checks, "reply", "\"icmp 3 1\", or copy = \"flags R\" (not both)"),
             }
-        },
+        }
         _ => match &fault.duration {
             None => needs(checks, "for", "\"5s\""),
             Some(duration) => {
@@ -173,6 +184,11 @@ fn reply_value(text: &str, names: &Names) -> Result<Forge, BadValue> {
         }
         _ => Err(bad(format!("`{text}` is no answer that can be forged"))),
     }
+}
+
+/// `flags R seq +100 data none`: see [`ForgedCopy`].
+fn copy_value(text: &str) -> Result<ForgedCopy, BadValue> {
+    ForgedCopy::parse(text).map_err(|e| BadValue { part: e.span, message: e.message, help: e.hint })
 }
 
 /// The command line's `--drop` and its siblings.

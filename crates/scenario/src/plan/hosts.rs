@@ -10,7 +10,7 @@ use wire::{Instant, MacAddr, Medium};
 
 use super::{Checks, admin, profile};
 use crate::diagnostic::{Diagnostic, suggest};
-use crate::file::{Content, Host, Interface, InterfaceTable, NatWord};
+use crate::file::{Content, Host, Interface, InterfaceTable, NatWord, Neighbours};
 use crate::overrides::Overrides;
 use crate::source::{Source, join, place};
 use crate::values::{self, BadValue};
@@ -100,7 +100,40 @@ pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content) -> Vec<HostPlan> 
         let router = host.router || host.nat.is_some();
         plans.push(HostPlan { name: name.clone(), nics, profile, nat, sysctls, ipv6, router, setup });
     }
+    if content.neighbours == Some(Neighbours::Known) {
+        introduce(&mut plans);
+    }
     plans
+}
+
+/// Gives every interface permanent entries for all others of its networks.
+fn introduce(plans: &mut [HostPlan]) {
+    let mut known: Vec<(usize, IpAddr, u8, MacAddr, String)> = Vec::new();
+    for (i, host) in plans.iter().enumerate() {
+        for nic in &host.nics {
+            known.extend(nic.addrs.iter().map(|(addr, len)| (i, *addr, *len, nic.mac, nic.name.clone())));
+        }
+    }
+    for (i, own, len, _, nic) in &known {
+        let others = known.iter().filter(|(j, addr, ..)| j != i && same_network(*own, *addr, *len));
+        let entries = others.map(|(_, addr, _, mac, _)| {
+            let family = if addr.is_ipv6() { "ip -6" } else { "ip" };
+            admin(&format!("{family} neigh add {addr} lladdr {mac} dev {nic} nud permanent"))
+                .expect("an entry of what was read is a command")
+        });
+        let mut entries: Vec<Admin> = entries.collect();
+        entries.append(&mut plans[*i].setup);
+        plans[*i].setup = entries;
+    }
+}
+
+fn same_network(a: IpAddr, b: IpAddr, len: u8) -> bool {
+    let bits = |addr: IpAddr| match addr {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let differ = (bits(a) ^ bits(b)).leading_zeros();
+    a.is_ipv4() == b.is_ipv4() && differ >= u32::from(len)
 }
 
 /// Host names are namespaces' and tables' names: short and plain. 15 bytes is `IFNAMSIZ` without the zero.

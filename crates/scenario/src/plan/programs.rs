@@ -2,6 +2,8 @@
 //! before the run, so that a typing error is shown under its word and not as a failed call.
 
 use core::ops::Range;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use sim::program::script::{Step, StepKind, When};
@@ -39,6 +41,8 @@ pub(crate) enum What {
 
 /// Lines of one script.
 const MAX_LINES: usize = 10_000;
+/// Steps of one script after its `repeat`s.
+const MAX_STEPS: usize = 1_000_000;
 
 pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content, names: &Names) -> Vec<ProgramPlan> {
     let mut plans = Vec::new();
@@ -167,27 +171,89 @@ fn script(
         checks.at_value(path, format!("a script of more than {MAX_LINES} lines"), None);
         return None;
     }
+    let order = unrolled(checks, path, lines)?;
     let mut env = ScriptEnv { names, host, variables: Vec::new() };
     let mut steps = Vec::new();
     let mut when = When::Next;
-    let mut good = true;
-    for (i, line) in lines.iter().enumerate() {
+    let mut bad_lines = BTreeSet::new();
+    for Turn { line: i, round } in order {
         let at = join(path, &i.to_string());
         let span = checks.source.value(&at).unwrap_or_default();
-        match step(line, span, &mut env) {
+        let text = match round {
+            Some(n) if lines[i].contains(ROUND) => Cow::Owned(lines[i].replace(ROUND, &n.to_string())),
+            _ => Cow::Borrowed(lines[i].as_str()),
+        };
+        match step(&text, span, &mut env) {
             Ok(Line::When(next)) => when = next,
             Ok(Line::Step(mut step)) => {
                 step.when = when;
                 when = When::Next;
                 steps.push(step);
             }
-            Err(bad) => {
-                checks.inside(&at, bad.part, bad.message, bad.help);
-                good = false;
-            }
+            // A line that is wrong each time round is told once.
+            Err(bad) if bad_lines.insert(i) => match text {
+                Cow::Borrowed(_) => checks.inside(&at, bad.part, bad.message, bad.help),
+                Cow::Owned(_) => checks.at_value(&at, bad.message, bad.help),
+            },
+            Err(_) => {}
         }
     }
+    let good = bad_lines.is_empty();
     good.then_some(steps)
+}
+
+/// What stands for the number of the round (from 1) in the lines of a `repeat`; of the innermost.
+const ROUND: &str = "$i";
+
+/// A line that has its turn.
+struct Turn {
+    line: usize,
+    /// The round of the `repeat` around it.
+    round: Option<usize>,
+}
+
+/// The lines in the order in which they are run: what stands between `repeat 100` and `end` comes 100 times.
+fn unrolled(checks: &mut Checks<'_>, path: &str, lines: &[String]) -> Option<Vec<Turn>> {
+    /// A `repeat`: its line, how often, and where its turns begin.
+    type Open = (usize, usize, usize);
+    let mut open: Vec<Open> = Vec::new();
+    let mut turns: Vec<Turn> = Vec::new();
+    for (i, line) in lines.iter().enumerate() {
+        let at = join(path, &i.to_string());
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (Some("repeat"), times, None) => {
+                let Some(times) = times.and_then(|n| n.parse().ok()).filter(|n| *n > 0) else {
+                    let help = "write `repeat 100`, then the lines, then `end`".to_string();
+                    checks.at_value(&at, "how often?", Some(help));
+                    return None;
+                };
+                open.push((i, times, turns.len()));
+            }
+            (Some("end"), None, None) => {
+                let Some((_, times, start)) = open.pop() else {
+                    checks.at_value(&at, "`end` without `repeat`", None);
+                    return None;
+                };
+                let body: Vec<Turn> = turns.split_off(start);
+                if body.len().saturating_mul(times) > MAX_STEPS - turns.len().min(MAX_STEPS) {
+                    checks.at_value(&at, format!("a script of more than {MAX_STEPS} steps"), None);
+                    return None;
+                }
+                for n in 1..=times {
+                    let round = |t: &Turn| Turn { line: t.line, round: t.round.or(Some(n)) };
+                    turns.extend(body.iter().map(round));
+                }
+            }
+            _ => turns.push(Turn { line: i, round: None }),
+        }
+    }
+    if let Some((line, ..)) = open.pop() {
+        let at = join(path, &line.to_string());
+        checks.at_value(&at, "`repeat` without `end`", None);
+        return None;
+    }
+    Some(turns)
 }
 
 enum Line {
@@ -217,7 +283,7 @@ fn step(line: &str, span: Range<usize>, env: &mut ScriptEnv<'_>) -> Result<Line,
 /// `[variable =] call(…) [= expectation]`
 fn call(line: &str, span: Range<usize>, env: &mut ScriptEnv<'_>) -> Result<Line, BadValue> {
     let help = "write a system call with its result, such as `sendto(s, \"hello\", server:9) = 5`, or `sleep 1s`, `at 5s`, \
-                `ip …`, `sysctl …`";
+                `repeat 100` … `end`, `ip …`, `sysctl …`";
     let Some(open) = line.find('(') else {
         return Err(BadValue::new(line, "this is neither a system call nor a command", help));
     };

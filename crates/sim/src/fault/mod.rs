@@ -3,6 +3,7 @@
 //! A fault counts the packets that match its filter as they enter a link in its direction, and acts on
 //! those whose number it names. Text form: [`Fault::parse`].
 
+mod copy;
 mod forge;
 mod parse;
 
@@ -12,6 +13,7 @@ use stack::record::NodeId;
 use wire::Instant;
 use wire::filter::Filter;
 
+pub use copy::ForgedCopy;
 pub use forge::Forge;
 pub use parse::{FaultError, FaultSpec, Place};
 
@@ -98,6 +100,15 @@ pub enum FaultAction {
     Forge {
         /// The answer.
         reply: Forge,
+        /// Whether the packet itself is dropped.
+        instead: bool,
+    },
+    /// A changed copy of a TCP segment follows it: a late one, a blind one, what a middlebox made of it.
+    Copy {
+        /// What is changed.
+        copy: ForgedCopy,
+        /// How much later it arrives.
+        by: Duration,
         /// Whether the packet itself is dropped.
         instead: bool,
     },

@@ -262,6 +262,23 @@ impl Wires {
                     self.enter(direction, id, frame, Duration::ZERO);
                 }
             }
+            FaultAction::Copy { copy, by, instead } => {
+                let changed = copy.of(&frame, medium);
+                if let Some(changed) = &changed {
+                    let copy_id = self.frame_id();
+                    self.altered(from, id, fault, || format!("copied and changed as #{}", copy_id.0));
+                    self.directions[direction as usize].stats.sent += 1;
+                    self.enter_with_copy(
+                        direction,
+                        (id, frame),
+                        (copy_id, changed.clone(), by),
+                        instead,
+                        fault,
+                    );
+                } else {
+                    self.enter(direction, id, frame, Duration::ZERO);
+                }
+            }
             FaultAction::CutLink { duration, state } => {
                 self.lose(direction, id, LossCause::Fault(fault));
                 let link = direction / 2;
@@ -269,6 +286,23 @@ impl Wires {
                 self.set_link_state(link, state);
             }
         }
+    }
+
+    /// The packet first, unless the copy stands for it.
+    fn enter_with_copy(
+        &mut self,
+        direction: u32,
+        (id, frame): (FrameId, Frame),
+        (copy_id, copy, by): (FrameId, Frame, Duration),
+        instead: bool,
+        fault: u32,
+    ) {
+        if instead {
+            self.lose(direction, id, LossCause::Fault(fault));
+        } else {
+            self.enter(direction, id, frame, Duration::ZERO);
+        }
+        self.enter(direction, copy_id, copy, by);
     }
 
     fn altered(&mut self, node: NodeId, id: FrameId, fault: u32, how: impl FnOnce() -> String) {

@@ -11,6 +11,7 @@ mod expect;
 mod parse;
 mod scan;
 mod show;
+mod tcp_info;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use codec::{decode_call, decode_result, encode_call, encode_result};
 pub use expect::Expect;
 pub use parse::parse_call;
 pub use show::{errno_text, result_text};
+pub use tcp_info::field as tcp_info_field;
 
 use super::Fd;
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::super::{CallResult, Cmsg, Data, MsgFlags, OptValue, PollEvents, Ret, SockAddr};
 use super::parse::ExtendedErrFields;
 use super::scan::Parser;
-use super::{CallTextError, Env, nearest, result_text};
+use super::{CallTextError, Env, nearest, result_text, tcp_info};
 use crate::errno::Errno;
 
 /// An expectation: any number of terms, all of which a result must meet.
@@ -18,6 +18,7 @@ use crate::errno::Errno;
 /// | `ok` | the call did not fail |
 /// | `"hello"`, `"hel"...`, `filler` | these are the bytes received; they begin so; they are [`Data::Filler`]'s |
 /// | `from server:53`, `from server:*` | the sender; the peer of `accept` |
+/// | `tcpi_snd_cwnd 10`, `tcpi_rto >= 200000` | a field of `TCP_INFO` compares so |
 /// | `192.0.2.1:53`, `*:53`, `*:*` | the address of `getsockname` and `getpeername` |
 /// | `MSG_TRUNC`, `!MSG_TRUNC` | `msg_flags` has it, has it not |
 /// | `IP_TTL 63`, `IP_PKTINFO eth0`, `IP_RECVERR {ECONNREFUSED, offender=server}` | such a control message is there (unwritten fields are free) |
@@ -44,6 +45,7 @@ enum Term {
     Events(PollEvents),
     FdEvents(i32, PollEvents),
     EpollEvents(PollEvents, u64),
+    TcpInfo(&'static str, Compare, i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,16 +120,18 @@ impl Expect {
     }
 }
 
+/// Longer marks first.
+const COMPARISONS: &[(&str, Compare)] = &[
+    ("!=", Compare::NotEqual),
+    (">=", Compare::GreaterEqual),
+    ("<=", Compare::LessEqual),
+    ("==", Compare::Equal),
+    ("=", Compare::Equal),
+    (">", Compare::Greater),
+    ("<", Compare::Less),
+];
+
 fn term(p: &mut Parser<'_>, terms: &mut Vec<Term>) -> Result<(), CallTextError> {
-    const COMPARISONS: &[(&str, Compare)] = &[
-        ("!=", Compare::NotEqual),
-        (">=", Compare::GreaterEqual),
-        ("<=", Compare::LessEqual),
-        ("==", Compare::Equal),
-        ("=", Compare::Equal),
-        (">", Compare::Greater),
-        ("<", Compare::Less),
-    ];
     if let Some((_, compare)) = COMPARISONS.iter().find(|(mark, _)| p.eat_str(mark)) {
         // "= ECONNREFUSED" and "= "hello"" are fine too: the mark then only stands there for the reader.
         if !p.peek().is_some_and(|c| c.is_ascii_digit() || c == '-') || is_addr(p) {
@@ -250,6 +254,15 @@ fn word(p: &mut Parser<'_>, terms: &mut Vec<Term>) -> Result<(), CallTextError> 
             p.at = back;
             Term::Control(p.cmsg()?)
         }
+        _ if word.starts_with("tcpi_") => {
+            let Some(field) = tcp_info::names().find(|name| *name == word) else {
+                let hint = nearest(word, tcp_info::names()).map(|near| format!("did you mean '{near}'?"));
+                return Err(p.fail(back, p.at, format!("'{word}' is no field of TCP_INFO"), hint));
+            };
+            let compare =
+                COMPARISONS.iter().find(|(mark, _)| p.eat_str(mark)).map_or(Compare::Equal, |c| c.1);
+            Term::TcpInfo(field, compare, p.number("number")?)
+        }
         "errno" => Term::Errno(vec![Errno(p.int("errno")?)]),
         _ if word.starts_with('E') => {
             p.at = back;
@@ -324,6 +337,13 @@ impl Term {
             Term::Events(wanted) => match ret {
                 Ret::Poll(fds) => fds.iter().find(|(_, e)| e.0 != 0).is_some_and(|(_, e)| e == wanted),
                 Ret::Epoll(events) => events.first().is_some_and(|(e, _)| e == wanted),
+                _ => false,
+            },
+            Term::TcpInfo(name, compare, n) => match ret {
+                Ret::Opt(OptValue::Bytes(raw)) => {
+                    let value = tcp_info::field(raw, name).and_then(|v| i64::try_from(v).ok());
+                    value.is_some_and(|v| compare.holds(v, *n))
+                }
                 _ => false,
             },
             Term::FdEvents(fd, wanted) => matches!(ret, Ret::Poll(fds) if fds.contains(&(*fd, *wanted))),

@@ -403,6 +403,9 @@ impl Display for Shown<'_, Ret> {
                 Ok(())
             }
             Ret::Addr(addr) => write!(f, " {addr}"),
+            Ret::Opt(OptValue::Bytes(raw)) if let Some(info) = super::tcp_info::text(raw) => {
+                write!(f, " {info}")
+            }
             Ret::Opt(value) => write!(f, " [{value}]"),
             Ret::Poll(fds) if self.0.value() == 0 && fds.iter().all(|(_, e)| e.0 == 0) => {
                 f.write_str(" (Timeout)")
