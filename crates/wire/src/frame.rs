@@ -17,10 +17,11 @@ pub enum Medium {
     Ip,
 }
 
-/// Immutable shared bytes: a range of a reference-counted buffer of less than 4 GiB. Cloning copies no byte.
+/// Immutable shared bytes: a range of a reference-counted buffer of less than 4 GiB. Cloning copies no byte, nor does
+/// making them from a `Vec`.
 #[derive(Clone, Default)]
 pub struct Bytes {
-    buf: Option<Arc<[u8]>>,
+    buf: Option<Arc<Vec<u8>>>,
     /// In 32 bits, as [`Frame`]s are moved often and should be small.
     start: u32,
     end: u32,
@@ -71,18 +72,14 @@ impl From<Vec<u8>> for Bytes {
         if v.is_empty() {
             Bytes::new()
         } else {
-            Bytes { end: end_of(v.len()), start: 0, buf: Some(v.into()) }
+            Bytes { end: end_of(v.len()), start: 0, buf: Some(Arc::new(v)) }
         }
     }
 }
 
 impl From<&[u8]> for Bytes {
     fn from(v: &[u8]) -> Self {
-        if v.is_empty() {
-            Bytes::new()
-        } else {
-            Bytes { end: end_of(v.len()), start: 0, buf: Some(v.into()) }
-        }
+        Bytes::from(v.to_vec())
     }
 }
 
@@ -280,6 +277,20 @@ impl Frame {
         }
         if range.end > cut {
             out.extend_from_slice(&self.tail[range.start.max(cut) - cut..range.end - cut]);
+        }
+    }
+
+    /// Fills `out` with the bytes from `start` on, across the border of head and tail. Panics past the end.
+    pub fn read_range(&self, start: usize, out: &mut [u8]) {
+        let head = self.head();
+        let of_head = head.len().saturating_sub(start).min(out.len());
+        if of_head > 0 {
+            out[..of_head].copy_from_slice(&head[start..start + of_head]);
+        }
+        if of_head < out.len() {
+            let from = start.max(head.len()) - head.len();
+            let rest = &mut out[of_head..];
+            rest.copy_from_slice(&self.tail[from..from + rest.len()]);
         }
     }
 }

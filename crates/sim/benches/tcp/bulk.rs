@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use stack::Errno;
-use stack::call::{Call, Data, Fd, Ret, SockOpt};
-use wire::{Bytes, Frame};
+use stack::call::{Fd, SockOpt};
+use wire::Frame;
 
 use crate::duo::{Duo, Host};
 use crate::{Args, Bar, compare, cpu, smol};
@@ -21,15 +21,18 @@ pub(crate) fn rows(args: &Args) {
     compare(args, "bulk frame at a time", "Gbit/s", Bar::ratio(1.0, 1.4), ours, Some(&mut theirs));
 }
 
-fn read_all(host: &mut Host, now: wire::Instant, fd: Fd) -> u64 {
+/// Reads until a read is short.
+fn read_all(host: &mut Host, now: wire::Instant, fd: Fd, target: &mut [u8]) -> u64 {
     let mut got = 0;
     loop {
-        match host.call(now, &Call::Read { fd, len: CHUNK }) {
-            Ok(Ret::Data { len, data, .. }) => {
-                black_box(&data[..]);
-                got += len as u64;
+        match host.stack.recv_into(now, host.pid, fd, target) {
+            Ok(n) => {
+                black_box(&target[..n]);
+                got += n as u64;
+                if n < target.len() {
+                    return got;
+                }
             }
-            Ok(other) => panic!("{other:?} from read"),
             Err(Errno::EAGAIN) => return got,
             Err(errno) => panic!("{errno:?}"),
         }
@@ -39,10 +42,8 @@ fn read_all(host: &mut Host, now: wire::Instant, fd: Fd) -> u64 {
 fn write_all(host: &mut Host, now: wire::Instant, fd: Fd, from: &[u8], limit: u64) -> u64 {
     let mut sent = 0;
     while sent < limit {
-        let data = Data::Literal(Bytes::from(from)); // the program's bytes are copied, as by write()
-        match host.call(now, &Call::Write { fd, data }) {
-            Ok(Ret::Int(n)) => sent += u64::try_from(n).expect("a count"),
-            Ok(other) => panic!("{other:?} from write"),
+        match host.stack.send_from(now, host.pid, fd, from) {
+            Ok(n) => sent += n as u64,
             Err(Errno::EAGAIN) => break,
             Err(errno) => panic!("{errno:?}"),
         }
@@ -58,6 +59,7 @@ fn bulk(total: u64) -> f64 {
     let (fd, accepted) = duo.connect(listener, 5000);
     duo.client.set(duo.now, fd, SockOpt::SO_SNDBUFFORCE, BUFFER / 2);
     let source: Vec<u8> = (0..CHUNK).map(|i| (i % 251) as u8).collect();
+    let mut target = vec![0; CHUNK];
     let (mut sent, mut got) = (0, 0);
     let mut answers: Vec<Frame> = Vec::new();
     let start = cpu();
@@ -72,7 +74,7 @@ fn bulk(total: u64) -> f64 {
             while let Some((_, frame)) = client.stack.poll_transmit() {
                 frames[0] += 1;
                 server.stack.handle_frame(*now, server.nic, frame);
-                got += read_all(server, *now, accepted);
+                got += read_all(server, *now, accepted, &mut target);
                 while let Some((_, frame)) = server.stack.poll_transmit() {
                     frames[1] += 1;
                     answers.push(frame);

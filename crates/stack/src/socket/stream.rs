@@ -9,8 +9,9 @@ use super::wait::{Timeout, Wait};
 use crate::call::{Call, Data, Domain, Fd, MsgFlags, PollEvents, Ret, SockAddr};
 use crate::socket::Dgram;
 use crate::tcp::call::Connecting;
-use crate::tcp::recv::{Read, RecvRequest};
+use crate::tcp::recv::{Borrowed, Read, RecvRequest};
 use crate::tcp::send::Sent;
+use crate::tcp::send_buffer::Source;
 use crate::tcp::sock::{Phase, TcpSock};
 use crate::tcp::tcb::State;
 use crate::udp::read::nothing;
@@ -254,7 +255,7 @@ impl Stack {
         }
         let from = self.sockets.progress(pid).bytes;
         self.tcp_sync_route(now, id);
-        let result = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, &data, from, flags));
+        let result = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, Source::Shared(&data), from, flags));
         self.tcp_release_closed(now, id);
         let sent = match result.expect("it has a connection") {
             Err(errno) => return Step::Done(Err(errno)),
@@ -308,6 +309,44 @@ impl Stack {
             timeout,
             over,
         })
+    }
+
+    /// `send` on a TCP socket, without waiting and from the caller's own memory: what there is room for is copied, once.
+    /// `EAGAIN` when there is none (or no connection yet).
+    pub fn send_from(&mut self, now: Instant, pid: Pid, fd: Fd, data: &[u8]) -> Result<usize, Errno> {
+        let id = self.tcp_of(pid, fd).ok_or(Errno::ENOTSOCK)?;
+        let sock = &mut self.tcp.socks[id];
+        if sock.tcb.is_none() {
+            return Err(sock.error.take().unwrap_or(Errno::EPIPE));
+        }
+        self.tcp_sync_route(now, id);
+        let sent = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, Source::Borrowed(data), 0, MsgFlags(0)));
+        self.tcp_release_closed(now, id);
+        self.run_loopback(now);
+        match sent.expect("it has a connection")? {
+            Sent::Done(n) => Ok(n),
+            Sent::Wait(0) => Err(Errno::EAGAIN),
+            Sent::Wait(n) => Ok(n),
+        }
+    }
+
+    /// `recv` on a TCP socket, without waiting and into the caller's own memory; 0 is the end. `EAGAIN` when nothing is
+    /// there.
+    pub fn recv_into(&mut self, now: Instant, pid: Pid, fd: Fd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let id = self.tcp_of(pid, fd).ok_or(Errno::ENOTSOCK)?;
+        let sock = &mut self.tcp.socks[id];
+        if sock.tcb.is_none() {
+            return Err(sock.error.take().unwrap_or(Errno::ENOTCONN));
+        }
+        let oob_inline = sock.opts.oob_inline;
+        let request = RecvRequest { len: buffer.len(), flags: MsgFlags(0), oob_inline, wait: false };
+        self.tcp_sync_route(now, id);
+        let read = self.tcp_step(now, id, |tcb, cx| tcb.recv(cx, &request, 0, &mut Borrowed(buffer)));
+        self.run_loopback(now);
+        match read.expect("it has a connection")? {
+            Read::Done(n) => Ok(n),
+            Read::Wait(_) => Err(Errno::EAGAIN),
+        }
     }
 
     fn tcp_sys_recv_urgent(&mut self, now: Instant, id: u32, flags: MsgFlags, inline: bool) -> Step {

@@ -66,8 +66,6 @@ impl Tcb {
         if flags.contains(Flags::ACK) {
             self.event_ack_sent();
         }
-        let payload =
-            if len == 0 { Bytes::new() } else { self.data.slice(skb.seq + u32::from(is_syn), len as usize) };
         if len > 0 {
             self.event_data_sent(cx);
             self.totals.data_segs_out += skb.pcount;
@@ -79,8 +77,40 @@ impl Tcb {
         self.rate_sent(skb);
         self.update_departure(cx, len);
         let mss = if skb.mss > 0 { skb.mss } else { u16::MAX };
-        cx.segments.push(OutSegment { header, payload, mss, ect });
+        self.push_segments(cx, &OutSegment { header, payload: Bytes::new(), mss, ect }, is_syn, len);
         true
+    }
+
+    /// Hands an entry's `len` bytes over, cut where they do not stand in one piece: at whole segments, so that the wire
+    /// shows no difference.
+    fn push_segments(&mut self, cx: &mut Cx<'_>, whole: &OutSegment, is_syn: bool, len: u32) {
+        let first = whole.header.seq + u32::from(is_syn);
+        let mut at = 0;
+        loop {
+            let mut segment = whole.clone();
+            let left = len - at;
+            let mut n = left;
+            if left > 0 {
+                let mss = u32::from(whole.mss);
+                let near = u32::try_from(self.data.contiguous(first + at)).unwrap_or(u32::MAX);
+                if near < left {
+                    n = (near / mss).max(1).saturating_mul(mss).min(left);
+                }
+                segment.payload = self.data.slice(first + at, n as usize); // 32 bits
+            }
+            if at > 0 {
+                segment.header.seq += at;
+                segment.header.flags = segment.header.flags - Flags::CWR;
+            }
+            at += n;
+            if at < len {
+                segment.header.flags = segment.header.flags - (Flags::FIN | Flags::PSH);
+            }
+            cx.segments.push(segment);
+            if at >= len {
+                break;
+            }
+        }
     }
 
     /// `tcp_update_skb_after_send`: when the next packet may leave.

@@ -124,7 +124,7 @@ pub(crate) fn clock_s(at: Instant) -> u32 {
 
 /// Microseconds from `earlier` to `later`, saturating.
 pub(crate) fn delta_us(later: Instant, earlier: Instant) -> u32 {
-    u32::try_from((later - earlier).as_micros()).unwrap_or(u32::MAX)
+    u32::try_from(later.as_nanos().saturating_sub(earlier.as_nanos()) / 1_000).unwrap_or(u32::MAX)
 }
 
 /// Why the rest of a list of checks is not run: the segment ends here.

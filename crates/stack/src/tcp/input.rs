@@ -34,28 +34,9 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Bytes of payload.
+    /// Bytes of payload, also after it was taken away.
     pub(crate) fn len(&self) -> usize {
         self.payload_len
-    }
-
-    /// The same without its bytes.
-    pub(crate) fn without_payload(&self) -> Segment {
-        Segment { frame: Frame::default(), ..self.clone_header() }
-    }
-
-    fn clone_header(&self) -> Segment {
-        Segment {
-            header: self.header,
-            seq: self.seq,
-            end_seq: self.end_seq,
-            ack: self.ack,
-            frame: Frame::default(),
-            payload_len: self.payload_len,
-            header_len: self.header_len,
-            frame_len: self.frame_len,
-            tos: self.tos,
-        }
     }
 }
 
@@ -162,7 +143,7 @@ impl Tcb {
             self.snd.wl1 = seg.seq;
         } else {
             let flags = AckFlags { data: true, ..AckFlags::default() };
-            self.process_ack(cx, &seg.without_payload(), flags)?;
+            self.process_ack(cx, seg, flags)?;
             self.data_snd_check(cx);
             if !self.ack.scheduled {
                 cx.wake.readable = true;

@@ -25,38 +25,55 @@ impl Secrets {
 
     /// `secure_tcp_seq`: a keyed hash of the four-tuple plus a clock of 64 ns.
     pub(crate) fn isn(&self, local: SocketAddr, remote: SocketAddr, now: Instant) -> SeqNum {
-        let hash = siphash(self.isn, &tuple_words(local, remote)) as u32; // its low half
+        let mut words = Words::default();
+        let ports = u64::from(remote.port()) << 16 | u64::from(local.port());
+        words.addr(remote.ip()).addr(local.ip()).push(ports);
+        let hash = siphash(self.isn, words.as_slice()) as u32; // its low half
         SeqNum(hash.wrapping_add((now.as_nanos() >> 6) as u32)) // the clock wraps every 274 s
     }
 
     /// `secure_tcp_ts_off`: by addresses alone, so that ports of one host share a clock.
     pub(crate) fn ts_offset(&self, local: IpAddr, remote: IpAddr) -> u32 {
-        let words = [addr_words(local), addr_words(remote)].concat();
-        siphash(self.ts, &words) as u32 // its low half
+        let mut words = Words::default();
+        words.addr(local).addr(remote);
+        siphash(self.ts, words.as_slice()) as u32 // its low half
     }
 
     /// `secure_ipv4_port_ephemeral`: where the search for a port begins.
     pub(crate) fn port_offset(&self, local: IpAddr, remote: SocketAddr) -> u64 {
-        let mut words = [addr_words(local), addr_words(remote.ip())].concat();
-        words.push(u64::from(remote.port()));
-        siphash(self.port, &words)
+        let mut words = Words::default();
+        words.addr(local).addr(remote.ip()).push(remote.port().into());
+        siphash(self.port, words.as_slice())
     }
 }
 
-fn addr_words(addr: IpAddr) -> Vec<u64> {
-    match addr {
-        IpAddr::V4(a) => vec![u64::from(u32::from(a))],
-        IpAddr::V6(a) => {
-            let v = u128::from(a);
-            vec![(v >> 64) as u64, v as u64] // its halves
+/// What is hashed: at most two addresses and a word.
+#[derive(Default)]
+struct Words {
+    words: [u64; 5],
+    len: usize,
+}
+
+impl Words {
+    fn push(&mut self, word: u64) -> &mut Words {
+        self.words[self.len] = word;
+        self.len += 1;
+        self
+    }
+
+    fn addr(&mut self, addr: IpAddr) -> &mut Words {
+        match addr {
+            IpAddr::V4(a) => self.push(u64::from(u32::from(a))),
+            IpAddr::V6(a) => {
+                let v = u128::from(a);
+                self.push((v >> 64) as u64).push(v as u64) // its halves
+            }
         }
     }
-}
 
-fn tuple_words(local: SocketAddr, remote: SocketAddr) -> Vec<u64> {
-    let mut words = [addr_words(remote.ip()), addr_words(local.ip())].concat();
-    words.push(u64::from(remote.port()) << 16 | u64::from(local.port()));
-    words
+    fn as_slice(&self) -> &[u64] {
+        &self.words[..self.len]
+    }
 }
 
 /// SipHash-2-4 over 64-bit words (Aumasson, Bernstein; public domain).

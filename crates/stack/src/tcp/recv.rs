@@ -1,5 +1,8 @@
 //! Reading. Linux: tcp.c `tcp_recvmsg_locked`, `tcp_recv_urg`, `tcp_inq`.
 
+use core::ops::Range;
+
+use wire::Frame;
 use wire::tcp::SeqNum;
 
 use super::cx::Cx;
@@ -25,7 +28,7 @@ impl Tcb {
         cx: &mut Cx<'_>,
         args: &RecvRequest,
         had: usize,
-        buffer: &mut Vec<u8>,
+        buffer: &mut dyn Target,
     ) -> Result<Read, Errno> {
         let peek = args.flags.has(MsgFlags::PEEK);
         let lowat = usize::try_from(self.rx.rcvlowat).unwrap_or(usize::MAX);
@@ -70,9 +73,13 @@ impl Tcb {
         peek: bool,
         seq: &mut SeqNum,
         copied: &mut usize,
-        buffer: &mut Vec<u8>,
+        buffer: &mut dyn Target,
     ) -> bool {
         let mut index = 0;
+        if !args.flags.has(MsgFlags::TRUNC) {
+            let there = (self.rcv.nxt - *seq) as u32; // forward
+            buffer.expect((there as usize).min(args.len - *copied));
+        }
         while *copied < args.len {
             if self.urgent_at(*seq) && *copied > 0 {
                 return true; // reading stops at the mark
@@ -93,7 +100,7 @@ impl Tcb {
                     }
                 }
                 if !args.flags.has(MsgFlags::TRUNC) {
-                    segment.frame.copy_range(offset..offset + used, buffer);
+                    buffer.put(*copied, &segment.frame, offset..offset + used);
                 }
                 *seq += u32::try_from(used).expect("a segment");
                 *copied += used;
@@ -174,6 +181,43 @@ impl Tcb {
             return 0;
         }
         (self.snd.write_seq - self.snd.una) as u32 // forward
+    }
+}
+
+/// Where a read puts bytes.
+pub(crate) trait Target {
+    /// A read that begins again.
+    fn clear(&mut self);
+    /// So many bytes may come.
+    fn expect(&mut self, n: usize);
+    /// These bytes of a segment are number `at` and following.
+    fn put(&mut self, at: usize, frame: &Frame, range: Range<usize>);
+}
+
+impl Target for Vec<u8> {
+    fn clear(&mut self) {
+        self.clear();
+    }
+
+    fn expect(&mut self, n: usize) {
+        self.reserve(n);
+    }
+
+    fn put(&mut self, _at: usize, frame: &Frame, range: Range<usize>) {
+        frame.copy_range(range, self);
+    }
+}
+
+/// The caller's own buffer.
+pub(crate) struct Borrowed<'a>(pub(crate) &'a mut [u8]);
+
+impl Target for Borrowed<'_> {
+    fn clear(&mut self) {}
+
+    fn expect(&mut self, _n: usize) {}
+
+    fn put(&mut self, at: usize, frame: &Frame, range: Range<usize>) {
+        frame.read_range(range.start, &mut self.0[at..at + range.len()]);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Writing: how what an application sends becomes entries of the send queue. Linux: tcp.c `tcp_sendmsg_locked`,
 //! `tcp_push`, `tcp_mark_push`; net/core/stream.c `sk_stream_write_space`, `sk_stream_wait_connect`.
 
-use wire::Bytes;
 use wire::tcp::Flags;
 
 use super::cx::Cx;
 use super::output::PushOne;
+use super::send_buffer::Source;
 use super::skb::Skb;
 use super::tcb::{Nagle, State, Tcb};
 use crate::Errno;
@@ -81,7 +81,7 @@ impl Tcb {
     pub(crate) fn send(
         &mut self,
         cx: &mut Cx<'_>,
-        data: &Bytes,
+        data: Source<'_>,
         from: usize,
         flags: MsgFlags,
     ) -> Result<Sent, Errno> {
@@ -126,6 +126,9 @@ impl Tcb {
                 }
                 self.entail(cx);
                 copy = goal;
+                if data.fills_chunks() {
+                    self.data.begin_chunk(goal as usize); // at most 64 KiB
+                }
             }
             let copy = usize::try_from(copy).expect("64 KiB").min(data.len() - at);
             if at == from
@@ -133,7 +136,7 @@ impl Tcb {
             {
                 tail.flags = tail.flags - Flags::PSH;
             }
-            self.append(data, at, copy);
+            self.append(&data, at, copy);
             at += copy;
             let tail = self.unsent.back_mut().expect("just appended to");
             if at == data.len() {
@@ -174,7 +177,7 @@ impl Tcb {
         self.slow_start_after_idle_check(cx);
     }
 
-    fn append(&mut self, data: &Bytes, at: usize, len: usize) {
+    fn append(&mut self, data: &Source<'_>, at: usize, len: usize) {
         self.data.push_part(data, at, len);
         let n = u32::try_from(len).expect("a part of the size goal");
         self.snd.write_seq += n;

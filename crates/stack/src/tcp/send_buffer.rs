@@ -1,7 +1,7 @@
 //! The bytes an application wrote and the peer has not acknowledged (`sk_write_queue`'s pages).
 //!
-//! Large writes become shared chunks that segments refer to without copying; small ones are collected
-//! until a segment needs them.
+//! Large shared writes become chunks that segments refer to without copying; what is copied is collected in a
+//! chunk for each large entry of the queue, and small writes in one until a segment needs them.
 
 use std::collections::VecDeque;
 
@@ -10,6 +10,30 @@ use wire::tcp::SeqNum;
 
 /// Writes up to this size are collected; larger ones become a chunk of their own.
 const COLLECT_BYTES: usize = 4096;
+
+/// What an application writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    /// Bytes that may be kept without copying them.
+    Shared(&'a Bytes),
+    /// The caller's own.
+    Borrowed(&'a [u8]),
+}
+
+impl Source<'_> {
+    /// How many bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Source::Shared(data) => data.len(),
+            Source::Borrowed(data) => data.len(),
+        }
+    }
+
+    /// So many that each entry of the queue deserves a chunk of its own, and each must be copied.
+    pub(crate) fn fills_chunks(&self) -> bool {
+        matches!(self, Source::Borrowed(data) if data.len() > COLLECT_BYTES)
+    }
+}
 
 /// Bytes from `start` on.
 #[derive(Debug, Default)]
@@ -40,22 +64,24 @@ impl SendBuffer {
 
     /// Appends a copy of `bytes`.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        if bytes.len() > COLLECT_BYTES {
-            self.push_shared(Bytes::from(bytes));
-        } else {
-            if self.open.len() + bytes.len() > COLLECT_BYTES {
-                self.seal();
-            }
-            self.open.extend_from_slice(bytes);
+        if self.open.len() + bytes.len() > COLLECT_BYTES.max(self.open.capacity()) {
+            self.seal();
         }
+        self.open.extend_from_slice(bytes);
     }
 
-    /// Appends `len` bytes of `data` from `at` on; many are shared, few are copied.
-    pub(crate) fn push_part(&mut self, data: &Bytes, at: usize, len: usize) {
-        if len > COLLECT_BYTES {
-            self.push_shared(data.slice(at..at + len));
-        } else {
-            self.push(&data[at..at + len]);
+    /// A large writer begins an entry of up to `len` bytes: they shall stand in one chunk.
+    pub(crate) fn begin_chunk(&mut self, len: usize) {
+        self.seal();
+        self.open.reserve_exact(len);
+    }
+
+    /// Appends `len` bytes of `data` from `at` on; of shared ones many stay shared, few are copied.
+    pub(crate) fn push_part(&mut self, data: &Source<'_>, at: usize, len: usize) {
+        match data {
+            Source::Shared(data) if len > COLLECT_BYTES => self.push_shared(data.slice(at..at + len)),
+            Source::Shared(data) => self.push(&data[at..at + len]),
+            Source::Borrowed(data) => self.push(&data[at..at + len]),
         }
     }
 
@@ -78,12 +104,21 @@ impl SendBuffer {
 
     fn seal(&mut self) {
         if !self.open.is_empty() {
-            let bytes = Bytes::from(self.open.as_slice());
+            let bytes = Bytes::from(core::mem::take(&mut self.open));
             let seq = self.open_seq;
             self.open_seq = seq + len32(bytes.len());
-            self.open.clear();
             self.chunks.push_back((seq, bytes));
         }
+    }
+
+    /// How many bytes from `seq` on stand in one chunk.
+    pub(crate) fn contiguous(&mut self, seq: SeqNum) -> usize {
+        if seq.after(self.open_seq) || seq == self.open_seq {
+            self.seal();
+        }
+        let index = self.chunks.partition_point(|(s, _)| s.before_eq(seq)) - 1;
+        let (first_seq, first) = &self.chunks[index];
+        first.len() - usize::try_from(seq - *first_seq).expect("the chunk begins at or before it")
     }
 
     /// The `len` bytes from `seq` on, shared when they stand in one chunk. Panics when they are not held.

@@ -104,7 +104,7 @@ impl Tcb {
     /// `tcp_event_data_recv`: data arrived in order.
     pub(crate) fn event_data_received(&mut self, cx: &mut Cx<'_>, len: usize, seg: &Segment) {
         self.ack.scheduled = true;
-        self.measure_rcv_mss_of(len, seg);
+        self.measure_rcv_mss(seg);
         self.rcv_rtt_measure(cx);
         if self.ack.ato.is_zero() {
             // The first data: acknowledge at once for a while, so that the sender's window opens.
@@ -126,14 +126,6 @@ impl Tcb {
         if len >= 128 {
             self.grow_window(cx, len, true);
         }
-    }
-
-    fn measure_rcv_mss_of(&mut self, len: usize, seg: &Segment) {
-        debug_assert!(len > 0, "only for data");
-        // The payload has been moved to the queue: its length is what counts.
-        let mut copy = seg.without_payload();
-        copy.payload_len = len;
-        self.measure_rcv_mss(&copy);
     }
 
     /// `tcp_ack_snd_check`
