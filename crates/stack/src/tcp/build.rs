@@ -71,7 +71,10 @@ impl Tcb {
             self.totals.data_segs_out += skb.pcount;
             self.totals.bytes_sent += u64::from(len);
         }
-        cx.mib.add(Counter::TcpOutSegs, u64::from(skb.pcount.max(1)));
+        // What is sent again is not counted: what was sent first is beyond snd_nxt still.
+        if skb.end_seq.after(self.snd.nxt) || skb.end_seq == skb.seq {
+            cx.mib.add(Counter::TcpOutSegs, u64::from(skb.pcount.max(1)));
+        }
         self.totals.segs_out += skb.pcount.max(1);
         skb.sent = cx.now;
         self.rate_sent(skb);

@@ -1,0 +1,579 @@
+//! The lab of the traces: two hosts, one path that drops and delays packets as the trace says, programs as threads.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use stack::admin::Admin;
+use stack::call::text::{Env, parse_call};
+use stack::call::{Call, CallResult, Fd, Outcome, Ret};
+use stack::socket::Pid;
+use stack::{Errno, Granularity, KernelProfile, Stack, StackConfig};
+use wire::tcp::Header;
+use wire::{Frame, Instant, MacAddr, Medium};
+
+use super::script::{Do, Step};
+use super::trace::{Host, Mark, Packet, Trace};
+
+pub(crate) const ADDRS: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+/// The interface that is not lo.
+pub(crate) const TUN: u32 = 2;
+/// Turns of the loop that one run may take.
+const MAX_TURNS: usize = 4_000_000;
+
+/// Which kernel, and what its clock began at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    pub(crate) profile: KernelProfile,
+    pub(crate) hz: u32,
+    /// What forwarding adds to a path with a delay.
+    pub(crate) forwarding: Duration,
+}
+
+/// Marks of a connection's packets in one direction, by their order.
+type Faults = BTreeMap<(usize, Host), Vec<Mark>>;
+
+/// A call that came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) step: usize,
+    pub(crate) at: Instant,
+    pub(crate) result: CallResult,
+}
+
+/// A look at a host's sockets: when, whose, and each socket by its ports.
+pub(crate) struct Look {
+    pub(crate) at: Instant,
+    pub(crate) host: Host,
+    pub(crate) socks: BTreeMap<(u16, u16), String>,
+}
+
+struct Thread {
+    host: Host,
+    pid: Pid,
+    /// Indexes into the steps, in order.
+    steps: Vec<usize>,
+    next: usize,
+    /// The call it sleeps in, and until when.
+    sleeping: Option<(Call, Option<Instant>)>,
+    woken: bool,
+    /// Not before: the end of a pause.
+    pause: Instant,
+    /// Goes round for ever: nobody waits for it.
+    daemon: bool,
+}
+
+pub(crate) struct Lab {
+    pub(crate) hosts: Vec<Stack>,
+    pub(crate) now: Instant,
+    machine: Machine,
+    delay: [Duration; 2],
+    wire: std::collections::BTreeMap<(Instant, u64), (Host, Frame)>,
+    serial: u64,
+    faults: Faults,
+    conns: Conns,
+    count: BTreeMap<(usize, Host), usize>,
+    isn: BTreeMap<(usize, Host), u32>,
+    /// The last TSval of each side.
+    stamps: BTreeMap<(usize, Host), u32>,
+    pub(crate) seen: Vec<(Instant, Packet)>,
+    pub(crate) vars: BTreeMap<String, (Host, Fd)>,
+    main: [Pid; 2],
+    threads: Vec<Thread>,
+    pub(crate) done: Vec<Done>,
+    pub(crate) look: bool,
+    pub(crate) looks: Vec<Look>,
+    link_up: [bool; 2],
+    /// Counters of hosts that were rebooted.
+    pub(crate) lost_counters: [BTreeMap<String, u64>; 2],
+    seed: u64,
+    sysctls: [Vec<(String, String)>; 2],
+    mtu: u32,
+    /// When each section began.
+    pub(crate) zero: Vec<Instant>,
+}
+
+struct Names<'a>(&'a Lab);
+
+impl Env for Names<'_> {
+    fn fd(&self, name: &str) -> Option<Fd> {
+        self.0.vars.get(name).map(|v| v.1)
+    }
+    fn host(&self, name: &str, _ipv6: bool) -> Option<IpAddr> {
+        let n = ["C", "S"].iter().position(|n| *n == name)?;
+        ADDRS[n].parse().ok()
+    }
+    fn ifindex(&self, name: &str) -> Option<u32> {
+        (name == "tun0").then_some(TUN)
+    }
+    fn names(&self) -> Vec<String> {
+        self.0.vars.keys().cloned().collect()
+    }
+}
+
+impl Lab {
+    pub(crate) fn new(trace: &Trace, machine: Machine, start: Instant) -> Lab {
+        let delay = trace.delay_ms.map(|ms| {
+            let d = Duration::from_nanos((ms * 1e6) as u64);
+            if d.is_zero() { d } else { d + machine.forwarding }
+        });
+        let mut sysctls = [trace.sysctls[0].clone(), trace.sysctls[0].clone()];
+        for (host, own) in sysctls.iter_mut().enumerate() {
+            own.extend(trace.sysctls[host + 1].iter().cloned());
+        }
+        let mut lab = Lab {
+            hosts: Vec::new(),
+            now: start,
+            machine,
+            delay,
+            wire: BTreeMap::new(),
+            serial: 0,
+            faults: faults(trace),
+            conns: Conns::default(),
+            count: BTreeMap::new(),
+            isn: BTreeMap::new(),
+            stamps: BTreeMap::new(),
+            seen: Vec::new(),
+            vars: BTreeMap::new(),
+            main: [Pid(0), Pid(0)],
+            threads: Vec::new(),
+            done: Vec::new(),
+            look: false,
+            looks: Vec::new(),
+            link_up: [true; 2],
+            lost_counters: Default::default(),
+            seed: 42,
+            sysctls,
+            mtu: trace.mtu,
+            zero: Vec::new(),
+        };
+        for host in 0..2 {
+            let made = lab.host(host);
+            lab.hosts.push(made);
+        }
+        lab.main = [lab.hosts[0].spawn(), lab.hosts[1].spawn()];
+        lab
+    }
+
+    fn host(&mut self, n: Host) -> Stack {
+        let config = StackConfig {
+            name: ["C", "S"][n].into(),
+            profile: self.machine.profile,
+            granularity: Granularity::Wheel { hz: self.machine.hz },
+            seed: self.seed,
+            record: false,
+        };
+        self.seed += 1;
+        let now = self.now;
+        let mut host = Stack::new(config);
+        host.sysctl_write(now, "net.ipv6.conf.default.disable_ipv6", "1").expect("IPv6 off");
+        let tun = host.add_interface("tun0", Medium::Ip, MacAddr([0; 6]), self.mtu);
+        assert_eq!(tun, TUN);
+        for command in [format!("ip addr add {}/24 dev tun0", ADDRS[n]), "ip link set tun0 up".into()] {
+            host.admin(now, &Admin::parse(&command).expect("a command")).expect("it applies");
+        }
+        for (name, value) in &self.sysctls[n] {
+            host.sysctl_write(now, name, value).unwrap_or_else(|e| panic!("{name}={value}: {e:?}"));
+        }
+        host
+    }
+
+    /// Runs the script: sections one after another, the last until `end` seconds after its start.
+    pub(crate) fn run(&mut self, steps: &[Step], gaps: &[f64], end: f64) {
+        let sections = steps.iter().map(|s| s.section + 1).max().unwrap_or(1).max(gaps.len() + 1);
+        for section in 0..sections {
+            self.zero.push(self.now);
+            self.start_threads(steps, section);
+            if section + 1 < sections {
+                self.run_until(steps, self.now + Duration::from_secs(3600), true);
+                let gap = gaps.get(section).copied().unwrap_or(0.3);
+                self.run_until(steps, self.now + secs(gap), false);
+            } else {
+                self.run_until(steps, self.now + secs(end), false);
+            }
+        }
+    }
+
+    fn start_threads(&mut self, steps: &[Step], section: usize) {
+        let zero = self.now;
+        let _ = zero;
+        let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
+        for (n, step) in steps.iter().enumerate().filter(|(_, s)| s.section == section) {
+            let own;
+            let name = match &step.thread {
+                Some(name) => name.as_str(),
+                None => {
+                    own = "";
+                    own
+                }
+            };
+            let index = match by_name.get(name) {
+                Some(&index) => index,
+                None => {
+                    let host = step.host;
+                    let pid = self.hosts[host].fork_thread(self.main[host]);
+                    self.threads.push(Thread {
+                        host,
+                        pid,
+                        steps: Vec::new(),
+                        next: 0,
+                        sleeping: None,
+                        woken: false,
+                        pause: self.now,
+                        daemon: false,
+                    });
+                    by_name.insert(name, self.threads.len() - 1);
+                    self.threads.len() - 1
+                }
+            };
+            self.threads[index].daemon |= matches!(step.what, Do::Loop(_));
+            self.threads[index].steps.push(n);
+        }
+    }
+
+    /// Runs what can run now; then the next event; until `end`, or until every thread has finished.
+    fn run_until(&mut self, steps: &[Step], end: Instant, until_idle: bool) {
+        for _ in 0..MAX_TURNS {
+            while self.run_thread(steps) {}
+            if until_idle
+                && self.threads.iter().all(|t| t.daemon || (t.next >= t.steps.len() && t.sleeping.is_none()))
+            {
+                return;
+            }
+            let Some(next) = self.next_event(steps).filter(|n| *n <= end) else {
+                self.now = self.now.max(end);
+                return;
+            };
+            self.now = self.now.max(next);
+            self.event();
+        }
+        panic!("events without end");
+    }
+
+    fn next_event(&self, steps: &[Step]) -> Option<Instant> {
+        let wire = self.wire.keys().next().map(|k| k.0);
+        let timers = self.hosts.iter().filter_map(Stack::poll_timeout).min();
+        let threads = self.threads.iter().filter_map(|t| self.due(t, steps)).min();
+        [wire, timers, threads].into_iter().flatten().min()
+    }
+
+    /// When a thread has something to do.
+    fn due(&self, thread: &Thread, steps: &[Step]) -> Option<Instant> {
+        match &thread.sleeping {
+            Some((_, until)) => {
+                if thread.woken {
+                    Some(self.now)
+                } else {
+                    *until
+                }
+            }
+            None => {
+                let step = &steps[*thread.steps.get(thread.next)?];
+                let zero = *self.zero.last().expect("a section began");
+                Some((zero + secs(step.at)).max(thread.pause).max(self.now))
+            }
+        }
+    }
+
+    fn event(&mut self) {
+        if let Some((&key, _)) = self.wire.iter().next()
+            && key.0 <= self.now
+        {
+            let (to, frame) = self.wire.remove(&key).expect("it was found");
+            if self.link_up[to] {
+                self.hosts[to].handle_frame(self.now, TUN, frame);
+            }
+            self.carry();
+            self.wake();
+            self.look_at(to);
+            return;
+        }
+        for host in 0..2 {
+            if self.hosts[host].poll_timeout().is_some_and(|t| t <= self.now) {
+                self.hosts[host].handle_timeout(self.now);
+                self.carry();
+                self.wake();
+                self.look_at(host);
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        for host in 0..2 {
+            while let Some(pid) = self.hosts[host].poll_wakeup() {
+                for t in self.threads.iter_mut().filter(|t| t.host == host && t.pid == pid) {
+                    t.woken = true;
+                }
+            }
+        }
+    }
+
+    /// Lets one thread that is due make one call; false when none is.
+    fn run_thread(&mut self, steps: &[Step]) -> bool {
+        let ready: Vec<usize> = (0..self.threads.len())
+            .filter(|t| self.due(&self.threads[*t], steps).is_some_and(|at| at <= self.now))
+            .collect();
+        let Some(index) = ready.into_iter().min_by_key(|t| {
+            let thread = &self.threads[*t];
+            // Who sleeps in a call goes on first; then by the order of the script.
+            (thread.sleeping.is_none(), thread.steps[thread.next.min(thread.steps.len() - 1)])
+        }) else {
+            return false;
+        };
+        let step = &steps[self.threads[index].steps[self.threads[index].next]];
+        let n = self.threads[index].steps[self.threads[index].next];
+        if self.threads[index].host != step.host {
+            // The main thread of the lab goes from host to host.
+            let pid = self.hosts[step.host].fork_thread(self.main[step.host]);
+            self.threads[index].host = step.host;
+            self.threads[index].pid = pid;
+        }
+        let result = match self.threads[index].sleeping.take() {
+            Some((call, _)) => self.call(index, call),
+            None => self.act(index, step),
+        };
+        self.carry();
+        self.wake();
+        self.look_at(step.host);
+        if let Some(result) = result {
+            if let (Some(name), Ok(Ret::Fd(fd, _))) = (&step.bind, &result) {
+                self.vars.insert(name.clone(), (step.host, *fd));
+            }
+            if let (Do::Loop(_), Ok(ret)) = (&step.what, &result)
+                && ret.value() > 0
+            {
+                return true;
+            }
+            self.threads[index].next += 1;
+            self.done.push(Done { step: n, at: self.now, result });
+        }
+        true
+    }
+
+    fn call(&mut self, index: usize, call: Call) -> Option<CallResult> {
+        let thread = &mut self.threads[index];
+        thread.woken = false;
+        match self.hosts[thread.host].call(self.now, thread.pid, &call) {
+            Outcome::Done(result) => Some(result),
+            Outcome::Block { until } => {
+                thread.sleeping = Some((call, until));
+                None
+            }
+        }
+    }
+
+    fn act(&mut self, index: usize, step: &Step) -> Option<CallResult> {
+        let host = step.host;
+        match &step.what {
+            Do::Call(text) | Do::Loop(text) => {
+                let call = parse_call(text, &Names(self));
+                let call = call.unwrap_or_else(|e| panic!("{text}: {e:?}"));
+                self.call(index, call)
+            }
+            Do::Kill => {
+                let users: Vec<Pid> = self.threads.iter().filter(|t| t.host == host).map(|t| t.pid).collect();
+                let main = self.main[host];
+                self.main[host] = self.hosts[host].spawn();
+                for pid in users.into_iter().chain([main]) {
+                    self.hosts[host].exit(self.now, pid);
+                }
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Reboot => {
+                for (name, value) in self.hosts[host].mib().non_zero() {
+                    if name != "TcpCurrEstab" {
+                        *self.lost_counters[host].entry(name.into()).or_default() += value;
+                    }
+                }
+                self.hosts[host] = self.host(host);
+                self.main[host] = self.hosts[host].spawn();
+                for t in self.threads.iter_mut().filter(|t| t.host == host) {
+                    t.sleeping = None;
+                    t.pid = self.hosts[host].fork_thread(self.main[host]);
+                }
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Link(up) => {
+                self.link_up[host] = *up;
+                let command = if *up { "ip link set tun0 up" } else { "ip link set tun0 down" };
+                self.hosts[host]
+                    .admin(self.now, &Admin::parse(command).expect("a command"))
+                    .expect("it applies");
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Inject(frame) => {
+                let frame = frame(self);
+                self.hosts[host].handle_frame(self.now, TUN, frame);
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Sleep(pause) => {
+                self.threads[index].pause = self.now + secs(*pause);
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Nothing => Some(Ok(Ret::Int(0))),
+        }
+    }
+
+    /// The other end of a connection whose client has this place in the order of first packets.
+    pub(crate) fn isn_of(&self, conn: usize, host: Host) -> u32 {
+        self.isn.get(&(conn, host)).copied().unwrap_or(0)
+    }
+
+    /// The last TSval that a side sent.
+    pub(crate) fn stamp_of(&self, conn: usize, host: Host) -> Option<u32> {
+        self.stamps.get(&(conn, host)).copied()
+    }
+
+    pub(crate) fn ports_of(&self, conn: usize) -> Option<(u16, u16)> {
+        self.conns.0.get(conn).map(|c| c.ports)
+    }
+
+    fn carry(&mut self) {
+        for host in [0, 1] {
+            while let Some((_, frame)) = self.hosts[host].poll_transmit() {
+                let (mark, copies) = match self.see(host, &frame) {
+                    Some(Mark::Drop) => continue,
+                    Some(Mark::Icmp(ty, code)) => {
+                        let answer = super::script::icmp(&frame.to_vec(), host, ty, code);
+                        self.serial += 1;
+                        self.wire.insert((self.now, self.serial), (host, answer));
+                        continue;
+                    }
+                    Some(Mark::Delay(s)) => (secs(s), 1),
+                    Some(Mark::Dup(n)) => (Duration::ZERO, n),
+                    _ => (Duration::ZERO, 1),
+                };
+                for _ in 0..copies {
+                    self.serial += 1;
+                    let at = self.now + self.delay[host] + mark;
+                    self.wire.insert((at, self.serial), (1 - host, frame.clone()));
+                }
+            }
+        }
+    }
+
+    /// Notes a packet and says what the trace did with it.
+    fn see(&mut self, from: Host, frame: &Frame) -> Option<Mark> {
+        let bytes = frame.to_vec();
+        let (ip, n) = wire::ipv4::Header::parse(&bytes).ok()?;
+        if ip.protocol != wire::ip::Protocol::TCP {
+            return None;
+        }
+        let (header, h) = Header::parse(&bytes[n..]).expect("our own segment");
+        let ports = (header.src_port, header.dst_port);
+        let conn = self.conns.of(from, ports, &header.flags.to_string());
+        let nth = self.count.entry((conn, from)).or_default();
+        let mark = self.faults.get(&(conn, from)).and_then(|m| m.get(*nth)).copied().unwrap_or(Mark::Pass);
+        *nth += 1;
+        if header.flags.syn() {
+            self.isn.insert((conn, from), header.seq.0);
+        }
+        if let Some(ts) = header.options.timestamps() {
+            self.stamps.insert((conn, from), ts.val);
+        }
+        let mine = self.isn_of(conn, from);
+        let theirs = self.isn_of(conn, 1 - from);
+        let options = header.options;
+        let blocks = options.sack();
+        let sack =
+            blocks.iter().map(|b| (b.left.0.wrapping_sub(theirs), b.right.0.wrapping_sub(theirs))).collect();
+        let packet = Packet {
+            at: 0.0,
+            section: self.zero.len().saturating_sub(1),
+            from,
+            ports,
+            flags: header.flags.to_string(),
+            seq: header.seq.0.wrapping_sub(mine),
+            ack: header.flags.ack().then(|| header.ack.0.wrapping_sub(theirs)),
+            len: bytes.len() - n - h,
+            sack,
+            mark,
+            states: [None, None],
+            text: String::new(),
+        };
+        self.seen.push((self.now, packet));
+        Some(mark)
+    }
+
+    fn look_at(&mut self, host: Host) {
+        if self.look {
+            let text = self.hosts[host].ss_tcp(self.now);
+            self.looks.push(Look { at: self.now, host, socks: super::states::read_ss(&text) });
+        }
+    }
+
+    /// A host's counters by their names without `Tcp` and `TcpExt`, with those of the hosts before reboots.
+    pub(crate) fn counters(&self, host: Host) -> BTreeMap<String, u64> {
+        let mut all = self.lost_counters[host].clone();
+        for (name, value) in self.hosts[host].mib().non_zero() {
+            *all.entry(name.into()).or_default() += value;
+        }
+        let mut found = BTreeMap::new();
+        for (name, value) in all {
+            let short = match name.strip_prefix("TcpExt") {
+                Some(rest) => rest,
+                None => name.strip_prefix("Tcp").unwrap_or(&name),
+            };
+            *found.entry(short.to_owned()).or_default() += value;
+        }
+        found
+    }
+}
+
+/// The marks of the trace by connection and direction.
+fn faults(trace: &Trace) -> Faults {
+    let mut conns = Conns::default();
+    let mut faults = Faults::new();
+    for p in trace.packets() {
+        let conn = conns.of(p.from, p.ports, &p.flags);
+        faults.entry((conn, p.from)).or_default().push(p.mark);
+    }
+    faults
+}
+
+/// Connections by the order of their first packets; a SYN where there was more than SYNs begins a new one.
+#[derive(Default)]
+pub(crate) struct Conns(Vec<Conn>);
+
+struct Conn {
+    /// The client's and the server's.
+    ports: (u16, u16),
+    /// Which side sent something else than a SYN.
+    begun: [bool; 2],
+}
+
+impl Conns {
+    pub(crate) fn of(&mut self, from: Host, ports: (u16, u16), flags: &str) -> usize {
+        let ports = if from == 0 { ports } else { (ports.1, ports.0) };
+        let known = self.0.iter().rposition(|c| c.ports == ports);
+        let again = known.filter(|n| !(flags == "S" && self.0[*n].begun[from]));
+        let conn = again.unwrap_or_else(|| {
+            self.0.push(Conn { ports, begun: [false; 2] });
+            self.0.len() - 1
+        });
+        self.0[conn].begun[from] |= !flags.contains('S');
+        conn
+    }
+}
+
+pub(crate) fn secs(s: f64) -> Duration {
+    Duration::from_nanos((s.max(0.0) * 1e9).round() as u64)
+}
+
+/// A result in the words of the trace, for messages.
+pub(crate) fn show(result: &CallResult) -> String {
+    match result {
+        Ok(Ret::Data { data, .. }) => {
+            format!("b'{}'", String::from_utf8_lossy(data).chars().take(40).collect::<String>())
+        }
+        Ok(Ret::Fd(_, from)) => format!("socket from {from:?}"),
+        Ok(Ret::Opt(value)) => format!("{value:?}"),
+        Ok(Ret::Poll(fds)) => format!("{fds:?}"),
+        Ok(other) => format!("{}", other.value()),
+        Err(errno) => format!("ERROR {}", errno_name(*errno)),
+    }
+}
+
+pub(crate) fn errno_name(errno: Errno) -> String {
+    errno.name().map_or_else(|| format!("{errno:?}"), str::to_owned)
+}

@@ -1,0 +1,259 @@
+//! Replays the kernel traces of `traces/` (6.18, real time) and `traces-6.12-uml/` (6.12, virtual time) on the stack.
+//!
+//! A trace is the experiment and the answer in one: see `script.rs` for how the programs are read from it.
+
+mod compare;
+mod lab;
+mod script;
+mod states;
+mod trace;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use compare::{Differences, Tolerance, compare};
+use lab::{Lab, Machine};
+use script::{Entry, Script, read_table};
+use stack::KernelProfile;
+use trace::Trace;
+use wire::Instant;
+
+/// A start away from 0, at a border of the wheel's coarsest step.
+const BASE_MS: u64 = 4_194_304_000;
+
+/// One of the two folders.
+#[derive(Clone, Copy)]
+struct Kernel {
+    dir: &'static str,
+    machine: Machine,
+    tolerance: Tolerance,
+}
+
+const UML: Kernel = Kernel {
+    dir: "traces-6.12-uml",
+    machine: Machine { profile: KernelProfile::V6_12, hz: 100, forwarding: Duration::from_micros(60) },
+    tolerance: Tolerance { seconds: 0.0012, share: 0.0 },
+};
+
+const REAL: Kernel = Kernel {
+    dir: "traces",
+    machine: Machine { profile: KernelProfile::V6_18, hz: 250, forwarding: Duration::from_micros(200) },
+    tolerance: Tolerance { seconds: 0.060, share: 0.135 },
+};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/truth")
+}
+
+fn table() -> Vec<Entry> {
+    read_table(include_str!("experiments.txt"))
+}
+
+fn read(kernel: Kernel, id: &str) -> Trace {
+    let path = folder().join(kernel.dir).join(format!("{id}.txt"));
+    Trace::read(id, &std::fs::read_to_string(&path).expect("a trace"))
+}
+
+fn ids(kernel: Kernel) -> Vec<String> {
+    let dir = std::fs::read_dir(folder().join(kernel.dir)).expect("the folder of traces");
+    let names = dir.map(|e| e.expect("an entry").file_name().into_string().expect("a name"));
+    let mut ids: Vec<String> = names.filter_map(|n| n.strip_suffix(".txt").map(str::to_owned)).collect();
+    ids.sort();
+    ids
+}
+
+/// One run whose last section begins `phase` microseconds after a border of the wheel.
+fn run(kernel: Kernel, trace: &Trace, table: &[Entry], phase_us: u64) -> (Differences, Lab, Script) {
+    let target = Instant::from_nanos(BASE_MS * 1_000_000 + phase_us * 1000);
+    let mut lead = Duration::ZERO;
+    for _ in 0..3 {
+        let script = Script::derive(trace, table);
+        let start = Instant::from_nanos(target.as_nanos() - u64::try_from(lead.as_nanos()).expect("short"));
+        let mut lab = Lab::new(trace, kernel.machine, start);
+        lab.run(&script.steps, &script.gaps, script.end);
+        let zero = *lab.zero.last().expect("a section");
+        if zero == target {
+            return (compare(trace, &script, &lab, kernel.tolerance), lab, script);
+        }
+        lead = zero - start;
+    }
+    let script = Script::derive(trace, table);
+    let start = Instant::from_nanos(target.as_nanos() - u64::try_from(lead.as_nanos()).expect("short"));
+    let mut lab = Lab::new(trace, kernel.machine, start);
+    lab.run(&script.steps, &script.gaps, script.end);
+    (compare(trace, &script, &lab, kernel.tolerance), lab, script)
+}
+
+/// Finds where the kernel's clock stood: first within a tick, then step by step of the wheel.
+fn fit(kernel: Kernel, trace: &Trace, table: &[Entry]) -> (u64, Differences) {
+    let tick = 1_000_000 / u64::from(kernel.machine.hz);
+    // A packet that a timer sent stands on a tick: the section began so long before the next one.
+    let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
+    for p in trace.packets().filter(|p| p.section + 1 == trace.sections.len()) {
+        let at = (p.at * 1e6).round() as u64 % tick;
+        *votes.entry((tick - at) % tick).or_default() += 1;
+    }
+    let mut candidates: Vec<(usize, u64)> = votes.into_iter().map(|(at, n)| (n, at)).collect();
+    candidates.sort_unstable_by(|a, b| b.cmp(a));
+    let mut best: Option<(usize, u64, Differences)> = None;
+    let try_one = |phase: u64, best: &mut Option<(usize, u64, Differences)>| {
+        let (found, ..) = run(kernel, trace, table, phase);
+        let score = (found.in_time * 16 + 16).saturating_sub(found.texts.len());
+        let done = found.texts.is_empty();
+        if best.as_ref().is_none_or(|b| score > b.0) {
+            *best = Some((score, phase, found));
+        }
+        done
+    };
+    if try_one(0, &mut best) {
+        let (_, phase, found) = best.expect("just tried");
+        return (phase, found);
+    }
+    for (_, at) in candidates.into_iter().take(5) {
+        for n in 0..8 {
+            if try_one(at + n * tick, &mut best) {
+                let (_, phase, found) = best.expect("just tried");
+                return (phase, found);
+            }
+        }
+    }
+    for level in 1..5 {
+        let step = tick << (3 * level);
+        let from = best.as_ref().expect("tried").1;
+        for n in 1..8 {
+            if try_one(from + n * step, &mut best) {
+                let (_, phase, found) = best.expect("just tried");
+                return (phase, found);
+            }
+        }
+    }
+    let (_, phase, found) = best.expect("tried");
+    (phase, found)
+}
+
+/// `TRUTH_FIT=uml|real [TRUTH_ID=id,…] cargo test -p stack --test truth fit -- --ignored --nocapture`
+#[test]
+#[ignore = "a tool: finds phases and shows differences"]
+fn fit_phases() {
+    let kernel = if std::env::var("TRUTH_FIT").is_ok_and(|k| k == "real") { REAL } else { UML };
+    let only = std::env::var("TRUTH_ID").ok();
+    let verbose = std::env::var("TRUTH_SHOW").is_ok();
+    let table = table();
+    let (mut good, mut bad, mut report) = (0, 0, String::new());
+    for id in ids(kernel) {
+        if only.as_ref().is_some_and(|o| {
+            !o.split(',').any(|o| o == id || o.strip_suffix('*').is_some_and(|o| id.starts_with(o)))
+        }) {
+            continue;
+        }
+        let trace = read(kernel, &id);
+        if trace.title.is_empty() {
+            continue;
+        }
+        let outcome = std::panic::catch_unwind(|| fit(kernel, &trace, &table));
+        match outcome {
+            Ok((phase, found)) if found.texts.is_empty() => {
+                good += 1;
+                writeln!(report, "OK {id} {phase}").expect("text");
+            }
+            Ok((phase, found)) => {
+                bad += 1;
+                writeln!(
+                    report,
+                    "NO {id} {phase} ({} of {} in time): {}",
+                    found.in_time, found.timed, trace.title
+                )
+                .expect("text");
+                for text in &found.texts {
+                    writeln!(report, "      {text}").expect("text");
+                }
+                if verbose {
+                    let (_, lab, script) = run(kernel, &trace, &table, phase);
+                    println!("--- steps of {id}");
+                    for s in &script.steps {
+                        println!(
+                            "{} @{:.4} {} {:?} {} {:?}",
+                            s.section, s.at, s.host, s.thread, s.text, s.expect
+                        );
+                    }
+                    for (at, p) in &lab.seen {
+                        let zero = lab.zero[p.section];
+                        println!("{} {:.4} {}", p.section, (*at - zero).as_secs_f64(), compare::text(p));
+                    }
+                    for host in 0..2 {
+                        println!("{:?}", lab.counters(host));
+                    }
+                }
+            }
+            Err(_) => {
+                bad += 1;
+                writeln!(report, "PANIC {id}: {}", trace.title).expect("text");
+            }
+        }
+    }
+    println!("{report}\n{good} agree, {bad} do not");
+}
+
+/// What `status-*.txt` says of a trace.
+enum Status {
+    /// It agrees when the last section begins so many microseconds after a border of the timer wheel.
+    Agrees(u64),
+    /// It does not yet.
+    NotYet,
+    /// It does not, and DIVERGENCES.md says why; or another test replays it.
+    Elsewhere,
+}
+
+fn read_status(text: &str) -> BTreeMap<String, Status> {
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        let mut words = line.split_whitespace();
+        let id = words.next().expect("an id").to_owned();
+        let status = match words.next().expect("a status") {
+            "not-yet" => Status::NotYet,
+            "elsewhere" => Status::Elsewhere,
+            phase => Status::Agrees(phase.parse().expect("microseconds")),
+        };
+        assert!(found.insert(id, status).is_none(), "{line} twice");
+    }
+    found
+}
+
+/// Every trace that is said to agree does; every trace is accounted for.
+fn hold(kernel: Kernel, status: &str) {
+    let status = read_status(status);
+    let table = table();
+    let all = ids(kernel);
+    let mut failed = String::new();
+    let mut agree = 0;
+    for id in &all {
+        match status.get(id) {
+            None => writeln!(failed, "{id} is not accounted for").expect("text"),
+            Some(Status::NotYet | Status::Elsewhere) => {}
+            Some(Status::Agrees(phase)) => {
+                let trace = read(kernel, id);
+                let (found, ..) = run(kernel, &trace, &table, *phase);
+                agree += 1;
+                if !found.texts.is_empty() {
+                    writeln!(failed, "{id}: {}\n    {}", trace.title, found.texts.join("\n    "))
+                        .expect("text");
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed}");
+    assert!(status.keys().all(|id| all.contains(id)), "a status without a trace");
+    println!("{agree} of {} traces agree", all.len());
+}
+
+#[test]
+fn the_traces_of_6_12_in_virtual_time_agree_within_a_millisecond() {
+    hold(UML, include_str!("status-6.12-uml.txt"));
+}
+
+#[test]
+fn the_traces_of_6_18_in_real_time_agree_within_wheel_step_and_noise() {
+    hold(REAL, include_str!("status-6.18.txt"));
+}

@@ -1,0 +1,421 @@
+//! What the programs of an experiment did: derived from the trace, or, where that does not tell, from `experiments.txt`.
+//!
+//! Derived: a handshake that the lab saw before it restarted its clock is `established()`; each `APP` line is a call
+//! that began `took` seconds before its time, by the main program when it took no time, by a thread of its own
+//! otherwise; `INJECT` lines are forged packets.
+
+use wire::Frame;
+use wire::tcp::{Flags, Header, SeqNum};
+
+use super::lab::{ADDRS, Lab};
+use super::trace::{App, Host, Line, Trace, packet};
+
+/// Calls that took longer ran in threads of their own.
+const AT_ONCE: f64 = 0.0004;
+
+pub(crate) type Forge = Box<dyn Fn(&Lab) -> Frame>;
+
+/// What a step does.
+pub(crate) enum Do {
+    /// A call in strace's words; the names of sockets are variables.
+    Call(String),
+    /// The call again and again, until it fails or gives nothing.
+    Loop(String),
+    /// A pause of so many seconds.
+    Sleep(f64),
+    /// The host's process dies (SIGKILL).
+    Kill,
+    /// The host loses everything and is there again at once.
+    Reboot,
+    /// `ip link set tun0 up|down`
+    Link(bool),
+    /// A forged packet arrives.
+    Inject(Forge),
+    Nothing,
+}
+
+/// One thing that a program does.
+pub(crate) struct Step {
+    pub(crate) section: usize,
+    /// Seconds since the section began, or when the thread's step before is done.
+    pub(crate) at: f64,
+    /// `None`: the main program.
+    pub(crate) thread: Option<String>,
+    pub(crate) host: Host,
+    pub(crate) what: Do,
+    /// The variable that a new descriptor goes into.
+    pub(crate) bind: Option<String>,
+    /// The result in the trace's words and when it came.
+    pub(crate) expect: Option<(String, f64)>,
+    pub(crate) text: String,
+}
+
+/// A whole script.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) steps: Vec<Step>,
+    /// Pauses after each section but the last.
+    pub(crate) gaps: Vec<f64>,
+    /// Which section of the script each section of the trace shows.
+    pub(crate) map: Vec<usize>,
+    /// How long the last section is run.
+    pub(crate) end: f64,
+    /// Lines of the trace that nobody understood.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// An entry of `experiments.txt`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entry {
+    pub(crate) ids: Vec<String>,
+    pub(crate) directives: Vec<String>,
+}
+
+/// Reads the table: `= id id …` begins an entry, `#` a comment.
+pub(crate) fn read_table(text: &str) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        if let Some(ids) = line.strip_prefix("= ") {
+            let ids = ids.split_whitespace().map(str::to_owned).collect();
+            entries.push(Entry { ids, directives: Vec::new() });
+        } else {
+            let entry = entries.last_mut().expect("an entry before its lines");
+            entry.directives.push(line.into());
+        }
+    }
+    entries
+}
+
+/// Settings of the derivation.
+struct Plan {
+    backlog: i32,
+    port: u16,
+    listen: bool,
+    established: bool,
+    accept: bool,
+    apps: bool,
+    /// `setsockopt` before `connect` and after `listen`.
+    client_options: Vec<String>,
+    listener_options: Vec<String>,
+}
+
+impl Script {
+    pub(crate) fn derive(trace: &Trace, table: &[Entry]) -> Script {
+        let mut script = Script::default();
+        let directives: Vec<&String> =
+            table.iter().filter(|e| e.ids.contains(&trace.id)).flat_map(|e| &e.directives).collect();
+        let has = |word: &str| directives.iter().any(|d| d.split_whitespace().next() == Some(word));
+        let connects = trace.sections.iter().flatten().any(|l| match l {
+            Line::App(a) => verb(&a.what).1 == "connect",
+            _ => false,
+        });
+        let mut plan = Plan {
+            backlog: 128,
+            port: 80,
+            listen: !has("nolisten"),
+            established: !connects && !has("noconnect"),
+            accept: !has("noaccept"),
+            apps: !has("noapps"),
+            client_options: Vec::new(),
+            listener_options: Vec::new(),
+        };
+        for d in &directives {
+            match d.split_once(' ') {
+                Some(("backlog", n)) => plan.backlog = n.parse().expect("backlog"),
+                Some(("gap", g)) => {
+                    script.gaps = g.split_whitespace().map(|g| g.parse().expect("gap")).collect()
+                }
+                Some(("client", call)) => plan.client_options.push(call.into()),
+                Some(("listener", call)) => plan.listener_options.push(call.into()),
+                Some(("port", n)) => plan.port = n.parse().expect("port"),
+                Some(("map", m)) => {
+                    script.map = m.split_whitespace().map(|n| n.parse().expect("map")).collect()
+                }
+                Some(("end", n)) => script.end = n.parse().expect("end"),
+                _ => {}
+            }
+        }
+        script.prelude(&plan);
+        if script.map.is_empty() {
+            let shift = usize::from(plan.established && trace.sections.len() == 1);
+            script.map = (shift..trace.sections.len() + shift).collect();
+        }
+        let last = *script.map.last().expect("a section");
+        for (n, lines) in trace.sections.iter().enumerate() {
+            script.section(script.map[n], lines, &plan);
+        }
+        for d in directives.iter().filter(|d| d.starts_with('@')) {
+            script.direct(last, d);
+        }
+        script.order();
+        while script.gaps.len() < last {
+            script.gaps.push(0.3);
+        }
+        if script.end == 0.0 {
+            let lines = trace.sections.last().map_or(&[][..], Vec::as_slice);
+            script.end = lines.iter().map(Line::at).fold(0.0, f64::max) + 0.0001;
+        }
+        script
+    }
+
+    fn push(&mut self, section: usize, at: f64, host: Host, what: &str) -> &mut Step {
+        let (bind, call) = match what.split_once(" = ") {
+            Some((name, call)) if !name.contains('(') => (Some(name.trim().to_owned()), call),
+            _ => (None, what),
+        };
+        let what = match call.trim() {
+            "kill" => Do::Kill,
+            "reboot" => Do::Reboot,
+            "link down" => Do::Link(false),
+            "link up" => Do::Link(true),
+            "nothing" => Do::Nothing,
+            call => match (call.strip_prefix("loop "), call.strip_prefix("sleep ")) {
+                (Some(call), _) => Do::Loop(call.into()),
+                (_, Some(n)) => Do::Sleep(n.parse().expect("seconds")),
+                _ => Do::Call(call.into()),
+            },
+        };
+        let text = call.trim().to_owned();
+        self.steps.push(Step { section, at, thread: None, host, what, bind, expect: None, text });
+        self.steps.last_mut().expect("just pushed")
+    }
+
+    fn prelude(&mut self, plan: &Plan) {
+        if plan.listen {
+            self.push(0, 0.0, 1, "l = socket(AF_INET, SOCK_STREAM)");
+            self.push(0, 0.0, 1, "setsockopt(l, SOL_SOCKET, SO_REUSEADDR, 1)");
+            self.push(0, 0.0, 1, &format!("bind(l, S:{})", plan.port));
+            for option in &plan.listener_options {
+                self.push(0, 0.0, 1, option);
+            }
+            self.push(0, 0.0, 1, &format!("listen(l, {})", plan.backlog));
+        }
+        if plan.established {
+            self.push(0, 0.0, 0, "c = socket(AF_INET, SOCK_STREAM)");
+            for option in &plan.client_options {
+                self.push(0, 0.0, 0, option);
+            }
+            self.push(0, 0.0, 0, &format!("connect(c, S:{})", plan.port));
+            if plan.accept {
+                self.push(0, 0.0, 1, "s = accept(l)");
+            }
+        }
+    }
+
+    fn section(&mut self, section: usize, lines: &[Line], plan: &Plan) {
+        for line in lines {
+            match line {
+                Line::App(app) if plan.apps && !self.app(section, app, plan) => {
+                    self.unknown.push(format!("APP {} -> {}", app.what, app.result));
+                }
+                Line::Inject { at, to, text } => {
+                    if let Some(forge) = forge(text) {
+                        let step = self.push(section, *at, *to, "nothing");
+                        step.what = Do::Inject(forge);
+                        step.text = format!("INJECT {text}");
+                    } else {
+                        self.unknown.push(format!("INJECT {text}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A call that the trace tells; false when it is not understood.
+    fn app(&mut self, section: usize, app: &App, plan: &Plan) -> bool {
+        if app.what.contains("reboots") {
+            let host = usize::from(app.what.starts_with('s'));
+            self.push(section, app.at, host, "reboot");
+            return true;
+        }
+        let (actor, verb) = verb(&app.what);
+        let start = (app.at - app.took).max(0.0);
+        let thread = (app.took > AT_ONCE).then(|| format!("{}@{}", app.what, app.at));
+        let name = actor.replace('#', "");
+        let host = usize::from(name.starts_with('s') || (verb == "accept"));
+        let name = match (name.as_str(), host) {
+            ("", 0) => "c".to_owned(),
+            ("", _) => "s".to_owned(),
+            _ => name,
+        };
+        let dontwait = if app.result.contains("EAGAIN") { ", MSG_DONTWAIT" } else { "" };
+        let mut calls = Vec::new();
+        match verb {
+            "connect" => {
+                let fresh = !self.steps.iter().any(|s| s.bind.as_deref() == Some(&name));
+                if fresh {
+                    calls.push(format!("{name} = socket(AF_INET, SOCK_STREAM)"));
+                    calls.extend(plan.client_options.iter().cloned());
+                    if app.result.contains("EINPROGRESS") && app.took <= AT_ONCE {
+                        calls.push(format!("fcntl({name}, F_SETFL, O_NONBLOCK)"));
+                    }
+                }
+                calls.push(format!("connect({name}, S:80)"));
+            }
+            "accept" if app.what.contains("send banner") => {
+                calls.push(format!("{name} = accept(l)"));
+                calls.push(format!("send({name}, {})", app.result));
+            }
+            "accept" => calls.push(format!("{name} = accept(l)")),
+            "send" => {
+                let n = app.result.parse().unwrap_or(1u32);
+                calls.push(format!("send({name}, {n}{dontwait})"));
+            }
+            "recv" if app.what.ends_with("then close") => {
+                calls.push(format!("recv({name}, 65536)"));
+                calls.push(format!("close({name})"));
+            }
+            "recv" => calls.push(format!("recv({name}, 65536{dontwait})")),
+            "close" => calls.push(format!("close({name})")),
+            "abort" => {
+                calls.push(format!("setsockopt({name}, SOL_SOCKET, SO_LINGER, {{l_onoff=1, l_linger=0}})"));
+                calls.push(format!("close({name})"));
+            }
+            "shutdown" => calls.push(format!("shutdown({name}, SHUT_WR)")),
+            "SO_ERROR" => calls.push(format!("getsockopt({name}, SOL_SOCKET, SO_ERROR)")),
+            "getpeername" => calls.push(format!("getpeername({name})")),
+            _ => return false,
+        }
+        for call in &calls {
+            let step = self.push(section, start, host, call);
+            step.thread = thread.clone();
+        }
+        let step = self.steps.last_mut().expect("a call");
+        step.expect = Some((app.result.clone(), app.at));
+        step.text = format!("APP {}", app.what);
+        true
+    }
+
+    /// `@[section:]time[+every*count] [thread] C|S call` of the table.
+    fn direct(&mut self, last: usize, line: &str) {
+        let (when, rest) = line[1..].split_once(' ').expect("a time and a call");
+        let (section, when) = match when.split_once(':') {
+            Some((n, when)) => (n.parse().expect("a section"), when),
+            None => (last, when),
+        };
+        let (thread, rest) = match rest.strip_prefix('[').and_then(|r| r.split_once("] ")) {
+            Some((name, rest)) => (Some(name.to_owned()), rest),
+            None => (None, rest),
+        };
+        let (host, mut call) = rest.split_once(' ').expect("a host and a call");
+        let host = usize::from(host == "S");
+        let mut expect = None;
+        if let Some((c, e)) = call.split_once(" -> ") {
+            expect = Some((e.to_owned(), f64::NAN));
+            call = c;
+        }
+        let (start, every, count) = match when.split_once('+') {
+            Some((start, rest)) => {
+                let (every, count) = rest.split_once('*').expect("every*count");
+                (start, every.parse().expect("every"), count.parse().expect("count"))
+            }
+            None => (when, 0.0, 1),
+        };
+        let start: f64 = start.parse().expect("a time");
+        for n in 0..count {
+            let step = self.push(section, start + every * f64::from(n), host, call.trim());
+            step.thread = thread.clone();
+            step.expect = expect.clone();
+        }
+    }
+
+    /// By section and time; what began together stays in the order in which it was told.
+    fn order(&mut self) {
+        self.steps.sort_by(|a, b| {
+            let near = (a.at - b.at).abs() < AT_ONCE;
+            let at = if near { core::cmp::Ordering::Equal } else { a.at.total_cmp(&b.at) };
+            a.section.cmp(&b.section).then(at)
+        });
+    }
+}
+
+/// Who, and which call: `c#1 send again` is (`c#1`, `send`).
+pub(crate) fn verb(what: &str) -> (&str, &str) {
+    let word = |w: &str| -> Option<&'static str> {
+        let w = w.trim_end_matches([',', ':']);
+        let w = w.split('(').next().unwrap_or(w);
+        ["connect", "accept", "send", "recv", "close", "abort", "shutdown", "SO_ERROR", "getpeername"]
+            .into_iter()
+            .find(|v| *v == w)
+    };
+    let mut actor = "";
+    for (n, w) in what.split_whitespace().enumerate() {
+        if let Some(verb) = word(w) {
+            return (actor, verb);
+        }
+        let is_actor = w.starts_with(['c', 's', 'a', 'b'])
+            && w[1..].trim_start_matches('#').chars().all(|c| c.is_ascii_digit());
+        match n {
+            0 if is_actor => actor = w,
+            _ if ["blocking", "next", "getsockopt", "legit"].contains(&w) => {}
+            _ => return (actor, ""),
+        }
+    }
+    (actor, "")
+}
+
+/// A packet from an `INJECT` line; timestamps are those of the connection's last segment, `ts` apart.
+pub(crate) fn forge(text: &str) -> Option<Forge> {
+    let p = packet(0.0, text, 0);
+    Some(Box::new(move |lab| {
+        let conn =
+            (0..).map_while(|n| Some((n, lab.ports_of(n)?))).filter(|c| c.1 == p.ports).map(|c| c.0).last();
+        let isn = |host| conn.map_or(0, |c| lab.isn_of(c, host));
+        let mut flags = Flags::default();
+        for letter in p.flags.chars() {
+            flags = flags
+                | match letter {
+                    'F' => Flags::FIN,
+                    'S' => Flags::SYN,
+                    'R' => Flags::RST,
+                    'P' => Flags::PSH,
+                    'U' => Flags::URG,
+                    _ => Flags::ACK,
+                };
+        }
+        let header = Header {
+            src_port: p.ports.0,
+            dst_port: p.ports.1,
+            seq: SeqNum(isn(p.from).wrapping_add(p.seq)),
+            ack: SeqNum(p.ack.map_or(0, |a| isn(1 - p.from).wrapping_add(a))),
+            flags,
+            window: 64240,
+            ..Header::default()
+        };
+        segment(p.from, &header, p.len)
+    }))
+}
+
+/// A segment with its IP header and checksums.
+pub(crate) fn segment(from: Host, header: &Header, len: usize) -> Frame {
+    let mut tcp = vec![0; header.header_len()];
+    header.emit(&mut tcp);
+    tcp.extend((0..len).map(|i| b"hello"[i % 5]));
+    let addr = |n: Host| -> std::net::Ipv4Addr { ADDRS[n].parse().expect("an address") };
+    tcp[16..18].fill(0);
+    let sum = wire::tcp::checksum_v4(addr(from), addr(1 - from), &tcp);
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    ip(addr(from), addr(1 - from), 6, &tcp)
+}
+
+fn ip(src: std::net::Ipv4Addr, dst: std::net::Ipv4Addr, protocol: u8, body: &[u8]) -> Frame {
+    let mut bytes = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0];
+    bytes.extend(src.octets());
+    bytes.extend(dst.octets());
+    let total = u16::try_from(20 + body.len()).expect("short");
+    bytes[2..4].copy_from_slice(&total.to_be_bytes());
+    let sum = wire::checksum::sum(&bytes[..20]).finish();
+    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    bytes.extend(body);
+    Frame::from_vec(bytes)
+}
+
+/// An ICMP error from the router that quotes a packet: its IP header and eight bytes.
+pub(crate) fn icmp(quoted: &[u8], to: Host, ty: u8, code: u8) -> Frame {
+    let mut body = vec![ty, code, 0, 0, 0, 0, 0, 0];
+    body.extend(&quoted[..28]);
+    let sum = wire::checksum::sum(&body).finish();
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    ip("198.51.100.254".parse().expect("an address"), ADDRS[to].parse().expect("an address"), 1, &body)
+}

@@ -1,0 +1,313 @@
+//! Reads one trace: the header, the packets with their marks, the calls of the programs, the counters at the end.
+
+use std::collections::BTreeMap;
+
+/// Which host: 0 the client C, 1 the server S.
+pub(crate) type Host = usize;
+
+/// What the lab did with a packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Mark {
+    Pass,
+    Drop,
+    /// Later by so many seconds, on top of the path's delay.
+    Delay(f64),
+    /// So many copies in all.
+    Dup(u32),
+    Rewrite,
+    /// Dropped; a router answers with this ICMP type and code.
+    Icmp(u8, u8),
+}
+
+/// One TCP segment as the trace prints it; numbers relative to the last SYN of each side.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Packet {
+    pub(crate) at: f64,
+    pub(crate) section: usize,
+    pub(crate) from: Host,
+    pub(crate) ports: (u16, u16),
+    pub(crate) flags: String,
+    pub(crate) seq: u32,
+    pub(crate) ack: Option<u32>,
+    pub(crate) len: usize,
+    pub(crate) sack: Vec<(u32, u32)>,
+    pub(crate) mark: Mark,
+    /// The sockets' states as the lab saw them beside this packet: C's and S's.
+    pub(crate) states: [Option<String>; 2],
+    pub(crate) text: String,
+}
+
+/// `APP …`: a finished call.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) at: f64,
+    pub(crate) took: f64,
+    pub(crate) what: String,
+    pub(crate) result: String,
+}
+
+/// One line that is neither a header nor the counters.
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    Packet(Packet),
+    App(App),
+    /// `INJECT to S: …`: a forged packet.
+    Inject {
+        at: f64,
+        to: Host,
+        text: String,
+    },
+    /// `~state`: a socket's transition, seen by a look every 40 ms.
+    State {
+        at: f64,
+        text: String,
+    },
+    /// Anything else: what the script printed.
+    Note {
+        at: f64,
+        text: String,
+    },
+}
+
+impl Line {
+    pub(crate) fn at(&self) -> f64 {
+        match self {
+            Line::Packet(p) => p.at,
+            Line::App(a) => a.at,
+            Line::Inject { at, .. } | Line::State { at, .. } | Line::Note { at, .. } => *at,
+        }
+    }
+}
+
+/// A whole trace.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    /// Both, the client's, the server's.
+    pub(crate) sysctls: [Vec<(String, String)>; 3],
+    /// One-way delay in milliseconds from each host.
+    pub(crate) delay_ms: [f64; 2],
+    pub(crate) mtu: u32,
+    /// The lines; a new section begins where the lab restarted its clock.
+    pub(crate) sections: Vec<Vec<Line>>,
+    pub(crate) counters: [BTreeMap<String, u64>; 2],
+}
+
+/// Times within one section may go back by this much: threads log when they get round to it.
+const BACK: f64 = 0.0025;
+
+impl Trace {
+    pub(crate) fn read(id: &str, text: &str) -> Trace {
+        let mut trace = Trace { id: id.into(), ..Trace::default() };
+        let mut section = Vec::new();
+        let mut last = f64::MIN;
+        for line in text.lines() {
+            let words = line.trim();
+            if let Some(title) = words.strip_prefix("=== # ") {
+                trace.title = title.into();
+            } else if words.starts_with("[sysctls") {
+                trace.header(words);
+            } else if let Some(counters) = words.strip_prefix("# nstat ") {
+                trace.nstat(counters);
+            } else if let Some((at, rest)) = stamp(words) {
+                if at < last - BACK && !section.is_empty() {
+                    trace.sections.push(core::mem::take(&mut section));
+                    last = at;
+                } else {
+                    last = last.max(at);
+                }
+                let line = read_line(at, rest, trace.sections.len());
+                push(&mut section, line);
+            } else if let Some(Line::Note { text, .. }) = section.last_mut() {
+                text.push('\n');
+                text.push_str(words);
+            } else {
+                section.push(Line::Note { at: 0.0, text: words.into() });
+            }
+        }
+        trace.sections.push(section);
+        trace.part();
+        trace
+    }
+
+    /// The lab's clock may have restarted within the same tenth of a millisecond: after the handshake of an experiment
+    /// that begins with a connection, and after the warm-up.
+    fn part(&mut self) {
+        let connects =
+            self.sections.iter().flatten().any(|l| matches!(l, Line::App(a) if a.what.contains("connect")));
+        let found =
+            |l: &Line| matches!(l, Line::Packet(_) | Line::App(_) | Line::Note { .. } | Line::Inject { .. });
+        if self.sections.len() == 1 && !connects {
+            let lines: Vec<usize> =
+                (0..self.sections[0].len()).filter(|n| found(&self.sections[0][*n])).collect();
+            let flags = |n: usize| match lines.get(n).map(|n| &self.sections[0][*n]) {
+                Some(Line::Packet(p)) => p.flags.clone(),
+                _ => String::new(),
+            };
+            if (flags(0).as_str(), flags(1).as_str(), flags(2).as_str()) == ("S", "S.", ".")
+                && lines.len() > 3
+            {
+                self.cut(lines[3]);
+            }
+        }
+        let last = self.sections.last().expect("a section");
+        if let Some(n) = last.iter().position(|l| matches!(l, Line::App(a) if a.what.contains("warm-up"))) {
+            let next = (n + 1..last.len()).find(|n| matches!(last[*n], Line::App(_) | Line::Note { .. }));
+            if let Some(next) = next {
+                self.cut(next);
+            }
+        }
+    }
+
+    /// The last section from this line on becomes one of its own.
+    fn cut(&mut self, line: usize) {
+        let rest = self.sections.last_mut().expect("a section").split_off(line);
+        self.sections.push(rest);
+        let n = self.sections.len() - 1;
+        for line in &mut self.sections[n] {
+            if let Line::Packet(p) = line {
+                p.section = n;
+            }
+        }
+    }
+
+    fn header(&mut self, words: &str) {
+        for (n, name) in ["both={", "client={", "server={"].iter().enumerate() {
+            let body = words.split(name).nth(1).and_then(|r| r.split('}').next()).unwrap_or("");
+            let mut rest = body;
+            while let Some((_, after)) = rest.split_once('\'') {
+                let (name, after) = after.split_once('\'').expect("a quoted name");
+                let after = after.trim_start_matches([':', ' ']);
+                let (value, after) = match after.strip_prefix('\'') {
+                    Some(quoted) => quoted.split_once('\'').expect("a quoted value"),
+                    None => after.split_once(',').unwrap_or((after, "")),
+                };
+                self.sysctls[n].push((name.into(), value.trim().into()));
+                rest = after;
+            }
+        }
+        let number = |after: &str| -> f64 {
+            let text = words.split(after).nth(1).and_then(|r| r.split([' ', ']']).next()).unwrap_or("0");
+            text.parse().unwrap_or(0.0)
+        };
+        self.delay_ms = [number("delay c>s "), number("s>c ")];
+        self.mtu = number("mtu ") as u32;
+    }
+
+    fn nstat(&mut self, text: &str) {
+        let host = usize::from(text.starts_with('S'));
+        for pair in text.split_whitespace().filter_map(|w| w.split_once('=')) {
+            let name = if pair.0 == "AO" { "ActiveOpens" } else { pair.0 };
+            self.counters[host].insert(name.into(), pair.1.parse().expect("a counter"));
+        }
+    }
+
+    pub(crate) fn packets(&self) -> impl Iterator<Item = &Packet> {
+        self.sections.iter().flatten().filter_map(|l| match l {
+            Line::Packet(p) => Some(p),
+            _ => None,
+        })
+    }
+}
+
+/// An ICMP error stands before the packet that it answers.
+fn push(section: &mut Vec<Line>, mut line: Line) {
+    if let (Line::Packet(p), Some(Line::Inject { text, .. })) = (&mut line, section.last())
+        && let Some(rest) = text.split("ICMP type ").nth(1)
+    {
+        let mut words = rest.split_whitespace();
+        let mut number = || words.next().and_then(|w| w.parse().ok());
+        if let (Some(ty), _, Some(code)) = (number(), number(), number()) {
+            p.mark = Mark::Icmp(ty, code);
+            section.pop();
+        }
+    }
+    section.push(line);
+}
+
+fn stamp(words: &str) -> Option<(f64, &str)> {
+    let (at, rest) = words.split_once(' ')?;
+    let (_, decimals) = at.split_once('.')?;
+    if decimals.len() != 4 {
+        return None;
+    }
+    Some((at.parse().ok()?, rest.trim_start()))
+}
+
+fn read_line(at: f64, rest: &str, section: usize) -> Line {
+    if rest.starts_with("C>S ") || rest.starts_with("S>C ") {
+        return Line::Packet(packet(at, rest, section));
+    }
+    if let Some(app) = rest.strip_prefix("APP ") {
+        let (call, took) = match app.rsplit_once("(took ") {
+            Some((call, took)) => (call, took.trim_end_matches("s)").parse().unwrap_or(0.0)),
+            None => (app, 0.0),
+        };
+        let (what, result) = call.split_once(" -> ").unwrap_or((call, ""));
+        return Line::App(App { at, took, what: what.trim().into(), result: result.trim().into() });
+    }
+    if let Some(inject) = rest.strip_prefix("INJECT to ") {
+        let to = usize::from(inject.starts_with('S'));
+        return Line::Inject { at, to, text: inject[3..].into() };
+    }
+    if let Some(state) = rest.strip_prefix("~state ") {
+        return Line::State { at, text: state.into() };
+    }
+    Line::Note { at, text: rest.into() }
+}
+
+/// `C>S 34362>80 [S] seq 0 ack - len 0 sack1-2 **DROP** | C=… S=…`
+pub(crate) fn packet(at: f64, rest: &str, section: usize) -> Packet {
+    let (head, states) = rest.split_once(" |").unwrap_or((rest, ""));
+    let mut words = head.split_whitespace();
+    let mut next = || words.next().expect("a packet's word");
+    let from = usize::from(next() == "S>C");
+    let (a, b) = next().split_once('>').expect("ports");
+    let flags = next().trim_matches(['[', ']']).to_owned();
+    next();
+    let seq = next().parse().expect("seq");
+    next();
+    let ack = next().parse().ok();
+    next();
+    let len = next().parse().expect("len");
+    let mut sack = Vec::new();
+    for word in head.split_whitespace().filter_map(|w| w.strip_prefix("sack")) {
+        for block in word.split(',') {
+            if let Some((l, r)) = block.split_once('-') {
+                sack.push((l.parse().unwrap_or(0), r.parse().unwrap_or(0)));
+            }
+        }
+    }
+    let mark = match head.split("**").nth(1) {
+        None => Mark::Pass,
+        Some("DROP") => Mark::Drop,
+        Some("REWRITE") => Mark::Rewrite,
+        Some(other) => {
+            let n = other.split(", ").nth(1).map_or("", |n| n.trim_end_matches(')'));
+            if other.contains("delay") {
+                Mark::Delay(n.parse().expect("a delay"))
+            } else {
+                Mark::Dup(n.parse().expect("copies"))
+            }
+        }
+    };
+    let mut found = [None, None];
+    if let Some((c, s)) = states.trim().split_once(" S=") {
+        found = [c.strip_prefix("C=").map(str::to_owned), Some(s.to_owned())];
+    }
+    Packet {
+        at,
+        section,
+        from,
+        ports: (a.parse().expect("port"), b.parse().expect("port")),
+        flags,
+        seq,
+        ack,
+        len,
+        sack,
+        mark,
+        states: found,
+        text: head.trim().into(),
+    }
+}
