@@ -10,6 +10,8 @@
 //! * work: [`Program`], [`World::spawn`]
 //! * time: [`World::step`], [`World::run_until`], [`World::run`]; in real time [`World::advance_to`],
 //!   [`World::inject`], [`World::poll_external`]
+//! * programs that live outside, such as async tasks: [`World::open_process`], [`World::process_call`],
+//!   [`World::poll_news`]
 //! * result: [`World::finish`]
 
 pub mod check;
@@ -28,4 +30,4 @@ pub use link::{Impairment, LinkConfig, LinkId, LinkState};
 pub use nat::NatConfig;
 pub use program::{Action, Event, Program, ProgramId};
 pub use switch::{PortConfig, PortMode, SwitchConfig};
-pub use world::{MAX_CALLS_PER_INSTANT, MAX_STORM, MAX_SWITCHES, SPIN_STATUS, World};
+pub use world::{MAX_CALLS_PER_INSTANT, MAX_STORM, MAX_SWITCHES, News, Process, SPIN_STATUS, World};

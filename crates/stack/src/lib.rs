@@ -4,7 +4,7 @@
 //!
 //! * **A — something happened:** [`Stack::handle_frame`], [`Stack::handle_timeout`]
 //! * **B — what now?** [`Stack::poll_transmit`], [`Stack::poll_timeout`], [`Stack::poll_wakeup`],
-//!   [`Stack::poll_record`]
+//!   [`Stack::poll_news`], [`Stack::poll_record`]
 //! * **C — system calls**, which never block: [`Stack::call`] and the calls behind it, and `ip`/`sysctl`
 //!   commands: [`Stack::admin`]
 //! * **D — look, don't touch:** `ss`, `ip neigh`, `ip route`, `nstat`, [`Stack::sysctl_read`]
@@ -191,10 +191,14 @@ impl Stack {
 
     // --- B: what now? ----------------------------------------------------------------------------
 
-    /// Nothing waits in [`Stack::poll_transmit`], [`Stack::poll_wakeup`] and [`Stack::poll_record`].
+    /// Nothing waits in [`Stack::poll_transmit`], [`Stack::poll_wakeup`], [`Stack::poll_news`] and
+    /// [`Stack::poll_record`].
     #[inline]
     pub fn is_silent(&self) -> bool {
-        self.out.tx.is_empty() && self.out.wakeups.is_empty() && self.out.records.is_empty()
+        self.out.tx.is_empty()
+            && self.out.wakeups.is_empty()
+            && self.out.records.is_empty()
+            && self.out.news.is_empty()
     }
 
     /// The next packet for the wire, in order.
@@ -212,6 +216,13 @@ impl Stack {
     /// The next process that has something to do: a call of it that blocked should be tried again.
     pub fn poll_wakeup(&mut self) -> Option<socket::Pid> {
         self.out.wakeups.pop_front()
+    }
+
+    /// The next news about a descriptor that somebody observes: the token of [`Stack::observe`], and what
+    /// happened. News are hints: what holds now is `poll`'s answer.
+    #[inline]
+    pub fn poll_news(&mut self) -> Option<(u64, call::PollEvents)> {
+        self.out.news.pop_front()
     }
 
     /// The next fact; always `None` when recording is off.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use wire::{Frame, Instant};
 
+use crate::call::PollEvents;
 use crate::record::{IfIndex, What};
 use crate::socket::Pid;
 
@@ -23,6 +24,8 @@ pub(crate) struct Outbox {
     pub(crate) tx: VecDeque<(IfIndex, Frame)>,
     /// Processes whose blocked call should be tried again; each at most once.
     pub(crate) wakeups: VecDeque<Pid>,
+    /// News about observed descriptors ([`crate::Stack::observe`]).
+    pub(crate) news: VecDeque<(u64, PollEvents)>,
     /// Facts; empty when recording is off.
     pub(crate) records: VecDeque<(Instant, What)>,
     /// Packets that this host sent to itself and that wait to be received.

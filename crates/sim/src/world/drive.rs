@@ -6,7 +6,7 @@ use stack::record::{FrameId, IfIndex, LossCause, NodeId, What};
 use stack::socket::Pid;
 use wire::{Frame, Instant, Medium};
 
-use super::{Body, Node, World};
+use super::{Body, News, Node, World};
 use crate::link::InFlight;
 use crate::nat::Pass;
 use crate::program::{Action, Event, Program, ProgramId};
@@ -194,6 +194,9 @@ impl World {
         while let Some((ifindex, frame)) = host.stack.poll_transmit() {
             self.wires.transmit(node, ifindex, nics.get(ifindex), frame);
         }
+        while let Some((token, events)) = host.stack.poll_news() {
+            self.news.push_back(News { node, token, events });
+        }
     }
 
     /// Packets of a host that translates addresses.
@@ -207,6 +210,9 @@ impl World {
                 }
                 Pass::No => self.record_nat_drop(node, ifindex, None, &frame),
             }
+        }
+        while let Some((token, events)) = self.host_mut(node).stack.poll_news() {
+            self.news.push_back(News { node, token, events });
         }
     }
 

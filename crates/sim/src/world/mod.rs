@@ -3,6 +3,7 @@
 mod drive;
 mod host;
 mod node;
+mod outside;
 mod run;
 mod storm;
 mod topology;
@@ -18,6 +19,7 @@ pub(crate) use drive::Slot;
 pub use drive::{MAX_CALLS_PER_INSTANT, SPIN_STATUS};
 pub(crate) use host::Host;
 pub(crate) use node::{Body, Nic, Node};
+pub use outside::{News, Process};
 pub use storm::{MAX_STORM, MAX_SWITCHES};
 pub(crate) use wires::Wires;
 
@@ -36,6 +38,8 @@ pub struct World {
     pub(crate) running: usize,
     /// Packets that arrived at external nodes.
     pub(crate) external: VecDeque<(NodeId, IfIndex, Frame)>,
+    /// News for the owners of processes that are driven from outside.
+    pub(crate) news: VecDeque<News>,
     /// Interfaces of external nodes whose link went up or down.
     pub(crate) external_carrier: VecDeque<(NodeId, IfIndex, bool)>,
     pub(crate) checks: crate::check::Checks,
@@ -53,6 +57,7 @@ impl World {
             programs: Vec::new(),
             running: 0,
             external: VecDeque::new(),
+            news: VecDeque::new(),
             external_carrier: VecDeque::new(),
             checks: crate::check::Checks::default(),
             started: false,

@@ -181,7 +181,7 @@ impl World {
 
     /// Tells the ends of links whose state changed.
     #[inline]
-    fn tell_carrier(&mut self) {
+    pub(super) fn tell_carrier(&mut self) {
         if !self.wires.carrier_changes.is_empty() {
             self.tell_carrier_changes();
         }

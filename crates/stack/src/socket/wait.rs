@@ -11,7 +11,7 @@ use super::file::FileId;
 use super::{Pid, TimerEvent};
 use crate::call::{Call, CallResult, Fd, PollEvents};
 use crate::timer::TimerId;
-use crate::{Stack, TimerKey};
+use crate::{Errno, Stack, TimerKey};
 
 /// Who wants to know about a file (`wait_queue_head_t`).
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(super) struct WaitQueue {
     sleepers: Vec<Sleeper>,
     /// Epoll and the number of its item.
     pub(super) watches: Vec<(u32, u32)>,
+    /// Somebody outside wants to hear of everything ([`Stack::observe`]).
+    observer: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,9 @@ impl Stack {
     #[inline]
     pub(crate) fn wake_file(&mut self, file: FileId, events: PollEvents) {
         let Some(entry) = self.sockets.files.get(file) else { return };
+        if let Some(token) = entry.waits.observer {
+            self.out.news.push_back((token, events));
+        }
         if !entry.waits.sleepers.is_empty() || !entry.waits.watches.is_empty() {
             self.wake_waiting(file, events);
         }
@@ -158,6 +163,15 @@ impl Stack {
             one_woken |= self.wake_process(pid) && exclusive;
         }
         self.epoll_news(file, events);
+    }
+
+    /// From now on [`Stack::poll_news`] tells, under this token, whatever would wake a process that sleeps on the
+    /// descriptor: what an edge-triggered `epoll` does, for a driver that has its own event loop. It ends with
+    /// the last descriptor of the file. `EBADF`, `ENOTSOCK`.
+    pub fn observe(&mut self, pid: Pid, fd: Fd, token: u64) -> Result<(), Errno> {
+        let file = self.sockets.file_of(pid, fd)?;
+        self.sockets.files[file].waits.observer = Some(token);
+        Ok(())
     }
 
     /// Puts a sleeping process into the outbox; false when it is there already.
