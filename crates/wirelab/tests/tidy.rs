@@ -11,10 +11,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sim", &["wire", "stack"]),
     ("analysis", &["wire", "stack"]),
     ("linux", &["wire", "stack", "sim"]),
+    ("net", &["wire", "stack", "sim"]),
     ("scenario", &["wire", "stack", "sim", "linux", "analysis"]),
     ("drill", &["wire", "stack", "sim", "linux"]),
     ("drill-so", &["wire", "stack", "linux", "drill"]),
-    ("wirelab", &["wire", "stack", "sim", "linux", "analysis", "scenario", "drill"]),
+    ("wirelab", &["wire", "stack", "sim", "linux", "net", "analysis", "scenario", "drill"]),
 ];
 
 /// Crates without any dependency from outside the workspace.

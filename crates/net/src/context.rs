@@ -1,0 +1,110 @@
+//! On which host a task runs. It follows the task from poll to poll by itself; nobody has to know about it.
+
+use core::cell::{Cell, RefCell};
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+
+use pin_project_lite::pin_project;
+use tokio::task::JoinHandle;
+
+use crate::Host;
+
+thread_local! {
+    /// The host of the task that is being polled on this thread.
+    static CURRENT: RefCell<Option<Host>> = const { RefCell::new(None) };
+    /// A lab's runtime runs on this thread.
+    static IN_LAB: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Where a new socket belongs.
+pub(crate) enum Ground {
+    /// To a host of a world.
+    Host(Host),
+    /// To the machine.
+    Plain,
+}
+
+/// The ground of the task that asks.
+pub(crate) fn ground() -> io::Result<Ground> {
+    if let Some(host) = CURRENT.with_borrow(Clone::clone) {
+        return Ok(Ground::Host(host));
+    }
+    if IN_LAB.get() {
+        return Err(io::Error::other(
+            "this task runs in a lab but on none of its hosts: start it with net::spawn or Host::spawn instead of \
+             tokio::spawn, or wrap its future in Host::scope",
+        ));
+    }
+    Ok(Ground::Plain)
+}
+
+/// The current host, if any.
+pub(crate) fn current() -> Option<Host> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Puts a host in force until the guard goes.
+pub(crate) struct Entered(Option<Host>);
+
+pub(crate) fn enter(host: Option<Host>) -> Entered {
+    Entered(CURRENT.replace(host))
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
+/// Marks this thread as a lab's until the guard goes.
+pub(crate) struct InLab(bool);
+
+pub(crate) fn enter_lab() -> InLab {
+    InLab(IN_LAB.replace(true))
+}
+
+impl Drop for InLab {
+    fn drop(&mut self) {
+        IN_LAB.set(self.0);
+    }
+}
+
+pin_project! {
+    /// A future that runs on a host ([`Host::scope`]).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scoped<F> {
+        #[pin]
+        future: F,
+        host: Option<Host>,
+    }
+}
+
+impl<F> Scoped<F> {
+    pub(crate) fn new(host: Option<Host>, future: F) -> Scoped<F> {
+        Scoped { future, host }
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _entered = enter(this.host.clone());
+        this.future.poll(cx)
+    }
+}
+
+/// `tokio::spawn`, and the new task runs on the host that this one runs on (on the machine when this one does).
+///
+/// # Panics
+/// Outside of a tokio runtime.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(Scoped::new(current(), future))
+}

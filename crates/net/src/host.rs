@@ -1,0 +1,143 @@
+//! A host of a world, as its async programs see it.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sim::Process;
+use stack::admin::Admin;
+use stack::record::NodeId;
+use tokio::task::JoinHandle;
+use wire::Instant;
+
+use crate::context::Scoped;
+use crate::shared::{Inner, Shared};
+use crate::tcp::{TcpListener, TcpStream};
+use crate::udp::UdpSocket;
+use crate::{ToSocketAddrs, addr};
+
+/// Descriptors that the async programs of one host can have: as a service with `LimitNOFILE=infinity`.
+const NOFILE: u32 = 1 << 20;
+
+/// A host whose programs are async tasks; cheap to clone. All of its tasks are one process of the host.
+#[derive(Clone)]
+pub struct Host(Arc<HostInner>);
+
+struct HostInner {
+    shared: Arc<Shared>,
+    process: Process,
+    name: String,
+}
+
+/// A host that has async programs, for names.
+pub(crate) struct HostEntry {
+    name: String,
+    node: NodeId,
+}
+
+impl core::fmt::Debug for Host {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Host").field(&self.0.name).finish()
+    }
+}
+
+impl Host {
+    /// Opens a process for async programs on a host of the world. Panics when the node is no host on our stack.
+    pub(crate) fn open(shared: &Arc<Shared>, node: NodeId) -> Host {
+        let open = |inner: &mut Inner| {
+            let name = inner.world.stack(node).name().to_string();
+            let process = inner.world.open_process(node, "async");
+            inner.world.with_stack(node, |stack, _| stack.set_nofile(process.pid, NOFILE));
+            inner.hosts.push(HostEntry { name: name.clone(), node });
+            (process, name)
+        };
+        let (process, name) = shared.with(open).expect("a host is opened while the world is there");
+        Host(Arc::new(HostInner { shared: shared.clone(), process, name }))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its number in the world.
+    pub fn node(&self) -> NodeId {
+        self.0.process.node
+    }
+
+    /// The world's time.
+    pub fn now(&self) -> Instant {
+        self.0.shared.now()
+    }
+
+    /// The future runs on this host: sockets that it makes are the host's.
+    pub fn scope<F: Future>(&self, future: F) -> Scoped<F> {
+        Scoped::new(Some(self.clone()), future)
+    }
+
+    /// `tokio::spawn` for a task that runs on this host. A task that panics is seen by whoever awaits the handle, as
+    /// in tokio; [`crate::Lab::start`] fails the run.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(self.scope(future))
+    }
+
+    /// [`TcpStream::connect`] from this host, for tasks that run on none.
+    pub async fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<TcpStream> {
+        self.scope(TcpStream::connect(addr)).await
+    }
+
+    /// [`TcpListener::bind`] on this host.
+    pub async fn listen<A: ToSocketAddrs>(&self, addr: A) -> io::Result<TcpListener> {
+        self.scope(TcpListener::bind(addr)).await
+    }
+
+    /// [`UdpSocket::bind`] on this host.
+    pub async fn bind_udp<A: ToSocketAddrs>(&self, addr: A) -> io::Result<UdpSocket> {
+        self.scope(UdpSocket::bind(addr)).await
+    }
+
+    /// Runs an `ip` or `sysctl` command, such as `sysctl -w net.ipv4.tcp_syncookies=0`. The error is what the
+    /// command prints.
+    pub fn admin(&self, command: &str) -> Result<(), String> {
+        let command: Admin = Admin::parse(command).map_err(|error| error.to_string())?;
+        let node = self.node();
+        self.0
+            .shared
+            .with(|inner| inner.world.admin(node, &command))
+            .unwrap_or_else(|| Err("the world is gone".into()))
+    }
+
+    /// Addresses of its interfaces without loopback and link-local ones, in order.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let node = self.node();
+        self.0.shared.with(|inner| addr::of_node(inner, node)).unwrap_or_default()
+    }
+
+    /// Does something with the host's stack, such as looking at `ss`.
+    pub fn with_stack<R>(&self, f: impl FnOnce(&mut stack::Stack, Instant) -> R) -> Option<R> {
+        let node = self.node();
+        self.0.shared.with(|inner| inner.world.with_stack(node, f))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        self.0.process
+    }
+}
+
+impl HostEntry {
+    pub(crate) fn node_of(hosts: &[HostEntry], name: &str) -> Option<NodeId> {
+        hosts.iter().find(|host| host.name == name).map(|host| host.node)
+    }
+}
