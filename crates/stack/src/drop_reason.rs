@@ -87,6 +87,7 @@ drop_reasons! {
     TunnelUnknown "TUNNEL_UNKNOWN" "no tunnel for this outer header or key";
     TunnelRecursion "TUNNEL_RECURSION" "tunnels nested too deeply";
     TcpInvalidSequence "TCP_INVALID_SEQUENCE" "outside the receive window";
+    TcpInvalidEndSequence "TCP_INVALID_END_SEQUENCE" "ends beyond the receive window while data waits to be read";
     TcpOldSequence "TCP_OLD_SEQUENCE" "an old sequence number: a duplicate";
     TcpOldAck "TCP_OLD_ACK" "acknowledges nothing new";
     TcpTooOldAck "TCP_TOO_OLD_ACK" "acknowledges what was acknowledged long ago";

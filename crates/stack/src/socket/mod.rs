@@ -47,7 +47,10 @@ pub use file::NOFILE_DEFAULT;
 use file::{FdTable, File};
 
 pub(crate) use memberships::Membership;
-pub(crate) use memory::{truesize, truesize_fragments, truesize_received};
+pub(crate) use memory::{
+    PAGE_PAYLOAD, SKB_OVERHEAD, SKB_SHARED, SKB_STRUCT, SkbHead, SkbMemory, truesize, truesize_fragments,
+    truesize_received,
+};
 use slab::Slab;
 pub(crate) use sock::{Dgram, DgramKind, Received};
 pub use ss::SsQuery;

@@ -182,8 +182,12 @@ impl Stack {
                 OptValue::Int(rate.map_or(i64::from(u32::MAX), |r| i64::try_from(r).unwrap_or(i64::MAX)))
             }
             SockOpt::SO_MEMINFO => {
-                let (rmem, wmem) = sock.tcb.as_ref().map_or((0, 0), |t| (t.rx.rmem, t.wmem_queued()));
-                let words = [rmem, rcvbuf, 0, sndbuf, 0, wmem, 0, 0, 0];
+                let of = |t: &crate::tcp::tcb::Tcb| {
+                    (t.rx.rmem, u32::try_from(t.forward_alloc()).unwrap_or(0), t.wmem_queued())
+                };
+                let (rmem, forward, wmem) = sock.tcb.as_deref().map_or((0, 0, 0), of);
+                // wmem_alloc is 0: TUN, TAP and lo let a packet's owner go at once.
+                let words = [rmem, rcvbuf, 0, sndbuf, forward, wmem, 0, 0, 0];
                 OptValue::Bytes(words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>().into())
             }
             _ => {

@@ -29,6 +29,11 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.entries.len() - self.free.len()).expect("fewer than 2^32 objects")
+    }
+
     #[inline]
     pub(crate) fn get(&self, id: u32) -> Option<&T> {
         self.entries.get(id as usize)?.as_ref()

@@ -112,6 +112,8 @@ impl Stack {
             }
             if tcb.shutdown_wr || tcb.is_writable(self.sysctl.ns.tcp_notsent_lowat) {
                 events = events | output;
+            } else {
+                tcb.no_space.set(true);
             }
             if matches!(tcb.urg_in, crate::tcp::urgent::UrgentIn::Valid(..)) {
                 events = events | PollEvents::PRI;

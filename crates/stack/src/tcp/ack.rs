@@ -315,6 +315,7 @@ impl Tcb {
             }
         }
         self.data.acknowledge(self.snd.una);
+        self.mem_reclaim(cx);
         if self.snd.urg_mode && self.snd.up.between(prior_snd_una, self.snd.una) {
             self.snd.up = self.snd.una;
         }

@@ -288,7 +288,8 @@ impl Stack {
             tcb.ts.recent_stamp = entry.ts_recent_stamp;
         }
         let sock = &mut self.tcp.socks[id];
-        sock.tcb = Some(tcb);
+        let old = sock.tcb.replace(tcb);
+        self.tcp.memory.release(old.map_or(0, |t| t.mem_pages));
         sock.dst = Some((generation, dst));
         sock.ip_id = ip_id;
         self.tcp_hash_in(now, id, local, remote, recycled);

@@ -58,6 +58,7 @@ impl Tcb {
             for seg in self.rx.out_of_order.drain(..) {
                 self.rx.rmem -= seg.truesize;
             }
+            self.mem_reclaim(cx);
         }
         self.rx.sacks = wire::tcp::Sack::EMPTY;
         if !self.orphan {
@@ -115,6 +116,7 @@ impl Tcb {
         let unread = self.rx.ready.iter().any(|s| s.len() > 0 && s.end_seq.after(self.rcv.copied_seq));
         self.rx.ready.clear();
         self.rx.rmem = self.rx.out_of_order.iter().map(|s| s.truesize).sum();
+        self.mem_reclaim(cx);
         if self.state == State::Close {
             return;
         }
@@ -183,6 +185,7 @@ impl Tcb {
         }
         self.timers.remove_all(cx.timers);
         self.purge_send_queues();
+        self.mem_reclaim(cx);
     }
 
     /// `tcp_out_of_resources`: too many orphans; the connection is dropped, with a RST when the peer may still hear.
@@ -196,7 +199,7 @@ impl Tcb {
         if self.soft_error.is_some() {
             shift += 1;
         }
-        if cx.orphans << shift <= limit {
+        if cx.orphans << shift <= limit && !self.out_of_memory(cx) {
             return false;
         }
         if do_reset {

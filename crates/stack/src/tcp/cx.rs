@@ -7,12 +7,13 @@ use wire::tcp::Header;
 use wire::{Bytes, Instant};
 
 use super::TcpId;
+use super::mem::TcpMemory;
 use super::tcb::State;
 use crate::mib::{Counter, Mib};
 use crate::rng::Rng;
 use crate::sysctl::Globals;
 use crate::timer::{Granularity, TimerQueue};
-use crate::{DropReason, TimerKey};
+use crate::{DropReason, KernelProfile, TimerKey};
 
 /// A segment on its way out, before IP.
 #[derive(Clone, Debug)]
@@ -56,7 +57,9 @@ pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
     pub(crate) id: TcpId,
     pub(crate) sysctl: &'a Globals,
+    pub(crate) profile: KernelProfile,
     pub(crate) granularity: Granularity,
+    pub(crate) mem: &'a mut TcpMemory,
     pub(crate) mib: &'a mut Mib,
     pub(crate) rng: &'a mut Rng,
     pub(crate) timers: &'a mut TimerQueue<TimerKey>,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use wire::checksum::{pseudo_v4, pseudo_v6, sum};
 use wire::ip::Protocol;
 use wire::tcp::{Header, SeqNum};
-use wire::{Bytes, Frame, Instant};
+use wire::{Bytes, Frame, Instant, Medium};
 
 use super::cx::OutSegment;
 use super::input::Segment;
@@ -18,6 +18,7 @@ use crate::call::Domain;
 use crate::icmp::IcmpReport;
 use crate::ip::RxMeta;
 use crate::mib::Counter;
+use crate::socket::SkbMemory;
 use crate::{DropReason, Stack};
 
 /// ICMP destination unreachable, its codes "net", "host" and "fragmentation needed"; time exceeded and so on.
@@ -66,9 +67,8 @@ impl Stack {
             ack: header.ack,
             frame,
             payload_len,
-            header_len: hlen + usize::from(meta.network_header_len),
-            frame_len,
             tos: meta.tos,
+            memory: self.memory_of(meta, payload_len, frame_len),
         };
         if let Err(reason) = self.tcp_deliver(now, meta, &mut seg)
             && reason != DropReason::NotSpecified
@@ -76,6 +76,15 @@ impl Stack {
             let mut whole = core::mem::take(&mut seg.frame);
             whole.push(hlen);
             self.drop_transport(now, meta, reason, &whole);
+        }
+    }
+
+    /// What the packet of a segment costs, by the kind of interface that it came in by.
+    fn memory_of(&self, meta: &RxMeta, payload: usize, len: usize) -> SkbMemory {
+        match self.ifaces.get(meta.ifindex) {
+            Some(iface) if iface.is_loopback() => SkbMemory::looped(payload),
+            Some(iface) if iface.medium == Medium::Ethernet => SkbMemory::from_ethernet(len),
+            _ => SkbMemory::from_tun(len),
         }
     }
 

@@ -88,11 +88,14 @@ impl Stack {
     ) -> Option<R> {
         let mut tcb = self.tcp.socks.get_mut(id)?.tcb.take()?;
         let mut segments = core::mem::take(&mut self.tcp.segments);
+        self.tcp.memory.sockets = self.tcp.socks.len();
         let mut cx = Cx {
             now,
             id: TcpId(id),
             sysctl: &self.sysctl.ns,
+            profile: self.config.profile,
             granularity: self.config.granularity,
+            mem: &mut self.tcp.memory,
             mib: &mut self.mib,
             rng: &mut self.tcp.rng,
             timers: &mut self.timers,

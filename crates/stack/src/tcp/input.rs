@@ -11,8 +11,9 @@ use super::ack::AckFlags;
 use super::cx::{Cx, Fate, Step};
 use super::tcb::{State, Tcb};
 use super::time_wait::TIME_WAIT_LEN;
-use crate::DropReason;
 use crate::mib::Counter;
+use crate::socket::SkbMemory;
+use crate::{DropReason, KernelProfile};
 
 /// A segment for a connection.
 #[derive(Clone, Debug)]
@@ -25,12 +26,10 @@ pub(crate) struct Segment {
     /// The payload; taken away when it is queued.
     pub(crate) frame: Frame,
     pub(crate) payload_len: usize,
-    /// Bytes of IP and TCP header that came before the payload.
-    pub(crate) header_len: usize,
-    /// Bytes from the IP header on.
-    pub(crate) frame_len: usize,
     /// TOS or traffic class, for ECN.
     pub(crate) tos: u8,
+    /// What its packet costs the receive buffer.
+    pub(crate) memory: SkbMemory,
 }
 
 impl Segment {
@@ -76,11 +75,16 @@ impl Tcb {
                 return self.predicted_pure_ack(cx, seg);
             }
             let window = self.rcv.nxt + self.receive_window();
-            if self.rx.rmem < self.rx.rcvbuf && !seg.end_seq.after(window) {
+            let room = i64::from(seg.memory.truesize) <= self.forward_alloc();
+            if room && !(cx.profile >= KernelProfile::V6_18 && seg.end_seq.after(window)) {
                 return self.predicted_data(cx, seg);
             }
+            if room {
+                stop(self.slow_checks(cx, seg))?;
+            }
+        } else {
+            stop(self.slow_checks(cx, seg))?;
         }
-        stop(self.slow_checks(cx, seg))?;
         let flags = AckFlags { slowpath: true, update_ts_recent: true, ..AckFlags::default() };
         self.process_ack(cx, seg, flags)?;
         self.rcv_rtt_measure_ts(cx, seg);
@@ -138,7 +142,7 @@ impl Tcb {
         self.rcv_rtt_measure_ts(cx, seg);
         cx.count(Counter::TcpExtTCPHPHits);
         self.rx.dsack = None;
-        self.data_queue_predicted(cx, seg);
+        self.queue_predicted(cx, seg);
         if seg.ack == self.snd.una {
             self.snd.wl1 = seg.seq;
         } else {
@@ -153,12 +157,6 @@ impl Tcb {
         self.ack_snd_check_now(cx, false);
         cx.wake.readable = true;
         Ok(())
-    }
-
-    fn data_queue_predicted(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) {
-        // In order and in the window: nothing of data_queue's list can stop it.
-        let queued = self.data_queue(cx, seg);
-        debug_assert!(queued.is_ok(), "the caller checked the buffer");
     }
 
     /// Checks one to four for every state from SYN-RECV on.

@@ -19,6 +19,7 @@
 //! | `input`, `validate`, `ack`, `sack`, `urgent`, `ecn`, `rx/` | what arrives |
 //! | `output`, `nagle`, `build`, `rtx`, `skb`, `send_buffer`, `retransmit`, `mtuprobe` | what is sent |
 //! | `recovery/`, `rtt`, `rto`, `rate`, `cc/` | losing and repairing |
+//! | `mem` | what queues cost the host |
 //! | `timer`, `persist`, `keepalive` | waiting |
 //! | `close`, `reset`, `time_wait`, `tw` | ending |
 pub(crate) mod ack;
@@ -39,6 +40,7 @@ pub(crate) mod input;
 pub(crate) mod isn;
 pub(crate) mod keepalive;
 pub(crate) mod listen;
+pub(crate) mod mem;
 pub(crate) mod mtuprobe;
 pub(crate) mod nagle;
 pub(crate) mod options;

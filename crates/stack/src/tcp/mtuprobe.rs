@@ -174,7 +174,7 @@ impl Tcb {
         let start = head.seq;
         let probe_mss = u16::try_from(size).expect("below 64 KiB");
         if head.len() > size {
-            self.split_unsent(size, probe_mss);
+            self.split_unsent(cx, size, probe_mss);
         }
         self.unsent.front_mut().expect("it was there").set_segments(probe_mss);
         if !self.send_head(cx) {

@@ -8,6 +8,8 @@ use wire::tcp::Flags;
 use super::cx::Cx;
 use super::skb::Skb;
 use super::tcb::{Nagle, State, Tcb};
+use crate::KernelProfile;
+use crate::socket::SKB_OVERHEAD;
 
 /// How many segments one call may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,11 @@ impl Tcb {
                 }
             }
             quota = quota.min(max_segs);
+            let want = quota * u32::from(mss);
+            if cx.profile >= KernelProfile::V6_12 && want > head.len() {
+                self.grow_head(cx, want - head.len());
+            }
+            let head = *self.unsent.front().expect("it was there");
             let first_end = head.seq + head.len().min(u32::from(mss));
             let is_last = self.unsent.len() == 1;
             if first_end.after(self.wnd_end()) {
@@ -78,7 +85,7 @@ impl Tcb {
                 if limit == 0 {
                     break;
                 }
-                self.split_unsent(limit, mss);
+                self.split_unsent(cx, limit, mss);
             }
             let before = self.recovery.packets_out;
             if !self.send_head(cx) {
@@ -137,8 +144,32 @@ impl Tcb {
         self.check_send_space(cx);
     }
 
-    /// Cuts the first unsent entry after `len` bytes.
-    pub(crate) fn split_unsent(&mut self, len: u32, mss: u16) {
+    /// `tcp_grow_skb` (6.10): the first entry takes up to `most` bytes of the next one.
+    fn grow_head(&mut self, cx: &mut Cx<'_>, most: u32) {
+        let Some(next) = self.unsent.get(1).copied() else { return };
+        let head = self.unsent.front_mut().expect("the next one is behind it");
+        // tcp_skb_can_collapse, skb_shift: an entry of up to 17 pieces of pages.
+        let taken = most.min(next.len());
+        if head.eor || head.flags.syn() || head.len() == 0 || taken == 0 {
+            return;
+        }
+        head.end_seq += taken;
+        head.pcount = 0;
+        if taken == next.len() {
+            // tcp_eat_one_skb
+            head.end_seq = next.end_seq;
+            head.eor = next.eor;
+            head.flags = head.flags.with(next.flags);
+            self.unsent.remove(1);
+            self.mem_reclaim(cx);
+        } else {
+            self.unsent[1].seq += taken;
+        }
+    }
+
+    /// Cuts the first unsent entry after `len` bytes (`tso_fragment`).
+    pub(crate) fn split_unsent(&mut self, cx: &mut Cx<'_>, len: u32, mss: u16) {
+        self.mem_force(cx, SKB_OVERHEAD);
         let head = self.unsent.front_mut().expect("the caller looked at it");
         let rest = head.split(len, mss);
         self.unsent.insert(1, rest);
@@ -166,6 +197,7 @@ impl Tcb {
         if prior == 0 || self.timers.pending == Some(super::timer::Pending::LossProbe) {
             self.rearm_rto(cx);
         }
+        self.check_send_space(cx);
         true
     }
 
@@ -202,7 +234,7 @@ impl Tcb {
 
     /// `tcp_cwnd_application_limited`: the application left the window unused for a timeout: halve the excess.
     fn cwnd_application_limited(&mut self, cx: &mut Cx<'_>) {
-        if self.recovery.ca_state == super::cc::CaState::Open && !self.no_space {
+        if self.recovery.ca_state == super::cc::CaState::Open && !self.no_space.get() {
             let initial = super::cc::INITIAL_WINDOW;
             let used = self.window.used.max(initial);
             if used < self.window.cwnd {

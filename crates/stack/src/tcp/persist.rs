@@ -134,7 +134,9 @@ impl Tcb {
             if room < seq_len || len > u32::from(mss) {
                 let cut = room.min(u32::from(mss));
                 if cut < len {
-                    self.split_unsent(cut, mss);
+                    let head = self.unsent.front_mut().expect("it was there");
+                    head.flags = head.flags.with(Flags::PSH); // the rest keeps it
+                    self.split_unsent(cx, cut, mss);
                 }
             }
             let head = self.unsent.front_mut().expect("it was there");

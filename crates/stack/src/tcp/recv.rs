@@ -100,12 +100,15 @@ impl Tcb {
                     }
                 }
                 if !args.flags.has(MsgFlags::TRUNC) {
-                    buffer.put(*copied, &segment.frame, offset..offset + used);
+                    segment.for_range(offset, offset + used, |at, piece, range| {
+                        buffer.put(*copied + at, piece, range);
+                    });
                 }
                 *seq += u32::try_from(used).expect("a segment");
                 *copied += used;
                 offset += used;
                 if !peek {
+                    self.rx.ready[index].forget(offset);
                     self.rcv.copied_seq = *seq;
                     self.rcv_space_adjust(cx);
                     if self.urg_in.place().is_some_and(|at| self.rcv.copied_seq.after(at)) {
@@ -126,6 +129,7 @@ impl Tcb {
             } else {
                 self.rx.rmem -= segment.truesize;
                 self.rx.ready.pop_front();
+                self.mem_reclaim(cx);
                 self.rcv.copied_seq = *seq;
             }
             if fin {

@@ -4,15 +4,14 @@
 use wire::tcp::Flags;
 
 use super::cx::Cx;
+use super::mem::MemKind;
 use super::output::PushOne;
 use super::send_buffer::Source;
 use super::skb::Skb;
 use super::tcb::{Nagle, State, Tcb};
 use crate::Errno;
 use crate::call::MsgFlags;
-
-/// `truesize` of an entry without payload: `struct sk_buff` and the smallest head (see socket/memory.rs).
-const SKB_OVERHEAD: u32 = 832;
+use crate::socket::SKB_OVERHEAD;
 
 /// What a try to write came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,16 +49,17 @@ impl Tcb {
 
     /// `tcp_check_space`: an ACK made room for a writer that waits.
     pub(crate) fn check_send_space(&mut self, cx: &mut Cx<'_>) {
-        if !self.no_space {
+        if !self.no_space.get() || self.orphan {
             return;
         }
         // tcp_should_expand_sndbuf
-        if !self.sndbuf_locked && self.in_flight() < self.window.cwnd {
+        let short = cx.mem.under_pressure() || cx.mem.allocated() >= cx.sysctl.tcp_mem[0];
+        if !self.sndbuf_locked && !short && self.in_flight() < self.window.cwnd {
             self.expand_sndbuf(cx);
             self.window.used_stamp = cx.now;
         }
         if self.is_writable(cx.sysctl.tcp_notsent_lowat) {
-            self.no_space = false;
+            self.no_space.set(false);
             cx.wake.writable = true;
         }
     }
@@ -117,12 +117,9 @@ impl Tcb {
             };
             let mut copy = room;
             if room == 0 {
-                if !self.memory_free(lowat) {
-                    self.no_space = true;
-                    if at > from {
-                        self.push(cx, MsgFlags(flags.0 & !MsgFlags::MORE.0), mss, push_all());
-                    }
-                    return Ok(Sent::Wait(at));
+                let first = self.unsent.is_empty() && self.rtx.is_empty();
+                if !self.memory_free(lowat) || !self.entry_memory(cx, first) {
+                    return Ok(self.no_room(cx, flags, mss, from, at));
                 }
                 self.entail(cx);
                 copy = goal;
@@ -131,6 +128,11 @@ impl Tcb {
                 }
             }
             let copy = usize::try_from(copy).expect("64 KiB").min(data.len() - at);
+            let copy = self.wmem_schedule(cx, u32::try_from(copy).expect("at most the goal")) as usize;
+            if copy == 0 {
+                self.unsent.pop_back_if(|tail| tail.seq == tail.end_seq); // tcp_remove_empty_skb
+                return Ok(self.no_room(cx, flags, mss, from, at));
+            }
             if at == from
                 && let Some(tail) = self.unsent.back_mut()
             {
@@ -159,10 +161,25 @@ impl Tcb {
             let nagle = self.nagle;
             self.push(cx, flags, mss, nagle);
         }
-        if !self.is_writable(lowat) {
-            self.no_space = true;
-        }
         Ok(Sent::Done(at))
+    }
+
+    /// `tcp_stream_alloc_skb`'s part of the memory; the very first entry is always granted.
+    fn entry_memory(&mut self, cx: &mut Cx<'_>, first: bool) -> bool {
+        if first {
+            self.mem_force(cx, SKB_OVERHEAD);
+            return true;
+        }
+        self.mem_schedule(cx, SKB_OVERHEAD, MemKind::Send)
+    }
+
+    /// `wait_for_space`: what is there leaves, and the writer waits.
+    fn no_room(&mut self, cx: &mut Cx<'_>, flags: MsgFlags, mss: u16, from: usize, at: usize) -> Sent {
+        self.no_space.set(true);
+        if at > from {
+            self.push(cx, MsgFlags(flags.0 & !MsgFlags::MORE.0), mss, push_all());
+        }
+        Sent::Wait(at)
     }
 
     /// `tcp_send_mss`: out-of-band data is not gathered.

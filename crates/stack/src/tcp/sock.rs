@@ -104,6 +104,8 @@ pub(crate) struct Tcp {
     pub(crate) rng: Rng,
     /// `tcp_orphan_count`
     pub(crate) orphans: u32,
+    /// Memory of all connections.
+    pub(crate) memory: super::mem::TcpMemory,
     /// `tw_count`
     pub(crate) time_wait_count: u32,
     /// `table_perturb`: a salt of port choices by destination; empty before the first.
@@ -126,6 +128,7 @@ impl Tcp {
             secrets: Secrets::new(rng),
             rng: rng.fork("tcp"),
             orphans: 0,
+            memory: super::mem::TcpMemory::default(),
             time_wait_count: 0,
             port_perturb: Vec::new(),
             segments: Vec::new(),

@@ -149,6 +149,8 @@ pub(crate) struct AckState {
     pub(crate) pushed: bool,
     pub(crate) pushed2: bool,
     pub(crate) now: bool,
+    /// Data could not be queued for want of memory: the window is 0 (`ICSK_ACK_NOMEM`).
+    pub(crate) nomem: bool,
     /// ACKs still to be sent at once.
     pub(crate) quick: u8,
     /// Interactive traffic: delay ACKs (`icsk_ack.pingpong` against `tcp_pingpong_thresh`).
@@ -261,8 +263,10 @@ pub(crate) struct Tcb {
     /// Bytes of send buffer allowed (`sk_sndbuf`), and whether `SO_SNDBUF` fixed it.
     pub(crate) sndbuf: u32,
     pub(crate) sndbuf_locked: bool,
+    /// Pages of the host's memory that the queues hold (`sk_forward_alloc` and what is charged).
+    pub(crate) mem_pages: u32,
     /// The application found the buffer full (`SOCK_NOSPACE`).
-    pub(crate) no_space: bool,
+    pub(crate) no_space: core::cell::Cell<bool>,
 
     // Losing.
     pub(crate) rtt: RttEstimator,

@@ -6,5 +6,6 @@ mod fixture;
 mod forged;
 mod icmp;
 mod listening;
+mod memory;
 mod opening;
 mod transfer;

@@ -250,6 +250,7 @@ impl Tcb {
     pub(crate) fn fail(&mut self, cx: &mut Cx<'_>, error: Errno) {
         self.error = Some(error);
         self.purge_send_queues();
+        self.mem_reclaim(cx);
         self.done(cx);
     }
 

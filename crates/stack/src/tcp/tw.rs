@@ -285,6 +285,7 @@ impl Stack {
         }
         if let Some(tcb) = &mut sock.tcb {
             tcb.timers.remove_all(&mut self.timers);
+            self.tcp.memory.release(tcb.mem_pages);
             if tcb.orphan_counted {
                 self.tcp.orphans -= 1;
             }

@@ -11,8 +11,8 @@ use super::cx::{Cx, Step};
 use super::input::Segment;
 use super::rx::ackpolicy::MAX_QUICKACKS;
 use super::tcb::{State, Tcb};
-use crate::DropReason;
 use crate::mib::Counter;
+use crate::{DropReason, KernelProfile};
 
 /// `TCP_PAWS_24DAYS`: a stored timestamp this old says nothing any more, seconds.
 const PAWS_24_DAYS: u32 = 60 * 60 * 24 * 24;
@@ -91,6 +91,11 @@ impl Tcb {
             DropReason::TcpOldSequence
         } else if seg.seq.after(limit) {
             DropReason::TcpInvalidSequence
+        } else if cx.profile >= KernelProfile::V6_18 && seg.end_seq.after(limit) && !self.rx.ready.is_empty()
+        {
+            // Beyond the window only while nothing waits to be read (6.17).
+            cx.count(Counter::TcpExtBeyondWindow);
+            DropReason::TcpInvalidEndSequence
         } else {
             return ControlFlow::Continue(());
         };

@@ -5,9 +5,12 @@
 
 use core::time::Duration;
 
+use wire::tcp::Flags;
+
 use super::super::cx::Cx;
 use super::super::input::Segment;
 use super::super::tcb::{AckState, State, Tcb};
+use crate::KernelProfile;
 use crate::mib::Counter;
 
 /// `TCP_ATO_MIN`, `TCP_DELACK_MIN`
@@ -25,6 +28,7 @@ impl AckState {
         self.pushed = false;
         self.pushed2 = false;
         self.now = false;
+        self.nomem = false;
         self.retry = 0;
     }
 }
@@ -55,12 +59,14 @@ impl Tcb {
     }
 
     /// `tcp_measure_rcv_mss`: guesses the peer's segment size.
-    pub(crate) fn measure_rcv_mss(&mut self, seg: &Segment) {
+    pub(crate) fn measure_rcv_mss(&mut self, cx: &Cx<'_>, seg: &Segment) {
         let last = core::mem::take(&mut self.ack.last_seg_size);
         let len = seg.len();
         let psh = seg.header.flags.psh();
         if len >= usize::from(self.ack.rcv_mss) {
-            self.measure_scaling_ratio(len, seg);
+            if cx.profile >= KernelProfile::V6_12 {
+                self.measure_scaling_ratio(cx, len, seg);
+            }
             let mss = len.min(usize::from(self.rcv.advmss));
             self.ack.rcv_mss = u16::try_from(mss).expect("clamped to a u16");
             if psh {
@@ -70,7 +76,8 @@ impl Tcb {
         }
         // Not full: careful, SACK blocks make segments shorter.
         let whole = len + seg.header.header_len();
-        if whole >= 536 + 20 || (whole >= 88 + 20 && !psh) {
+        let remnant = seg.header.flags.intersects(Flags::PSH | Flags::FIN | Flags::URG | Flags::SYN);
+        if whole >= 536 + 20 || (whole >= 88 + 20 && !remnant) {
             let invariant = whole - (20 + if self.ts.ok { 12 } else { 0 });
             let invariant = u16::try_from(invariant).unwrap_or(u16::MAX);
             self.ack.last_seg_size = invariant;
@@ -85,26 +92,30 @@ impl Tcb {
         self.ack.pushed = true;
     }
 
-    fn measure_scaling_ratio(&mut self, len: usize, seg: &Segment) {
+    /// How much of the buffer will be payload, judging by this packet. Since 6.6; before it was half.
+    fn measure_scaling_ratio(&mut self, cx: &Cx<'_>, len: usize, seg: &Segment) {
         if len == usize::from(self.ack.rcv_mss) {
             return;
         }
-        let size = u64::from(crate::socket::truesize(len + seg.header_len));
+        let size = u64::from(seg.memory.truesize);
         let ratio = ((len as u64) << 8) / size.max(1);
         let ratio = u8::try_from(ratio.clamp(1, 255)).expect("clamped");
         if ratio != self.rx.scaling_ratio {
             self.rx.scaling_ratio = ratio;
             let clamp = super::window::window_from_space(self.rx.rcvbuf, ratio);
-            if !self.rx.rcvbuf_locked {
-                self.rcv.window_clamp = self.rcv.window_clamp.max(clamp);
+            if cx.profile >= KernelProfile::V6_18 {
+                self.set_window_clamp(clamp);
+            } else {
+                self.rcv.window_clamp = clamp;
             }
+            self.rx.space = self.rx.space.min(self.rcv.window_clamp);
         }
     }
 
     /// `tcp_event_data_recv`: data arrived in order.
     pub(crate) fn event_data_received(&mut self, cx: &mut Cx<'_>, len: usize, seg: &Segment) {
         self.ack.scheduled = true;
-        self.measure_rcv_mss(seg);
+        self.measure_rcv_mss(cx, seg);
         self.rcv_rtt_measure(cx);
         if self.ack.ato.is_zero() {
             // The first data: acknowledge at once for a while, so that the sender's window opens.
@@ -124,7 +135,7 @@ impl Tcb {
         self.ack.last_received = cx.now;
         self.ecn_check_ce(cx, seg);
         if len >= 128 {
-            self.grow_window(cx, len, true);
+            self.grow_window(cx, seg, true);
         }
     }
 
@@ -251,7 +262,7 @@ impl Tcb {
         let mut now = false;
         if self.ack.scheduled {
             let unacked = (self.rcv.nxt - self.rcv.wup) as u32; // forward
-            let empty = self.rx.ready.is_empty();
+            let empty = self.rx.rmem == 0;
             let pushed = self.ack.pushed2 || (self.ack.pushed && !self.in_pingpong(cx));
             now = unacked > u32::from(self.ack.rcv_mss) || (copied > 0 && pushed && empty);
         }

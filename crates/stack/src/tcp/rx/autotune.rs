@@ -5,16 +5,18 @@ use super::super::cx::{Cx, delta_us};
 use super::super::input::Segment;
 use super::super::tcb::Tcb;
 use super::window::window_from_space;
+use crate::KernelProfile;
 
 impl Tcb {
     /// `tcp_rcv_rtt_update`: a shorter sample counts at once; a longer one by windows does not, one by timestamps is
     /// smoothed in unless data waits to be read (then the application, not the path, is slow).
-    fn rcv_rtt_update(&mut self, sample_us: u32, by_window: bool) {
+    fn rcv_rtt_update(&mut self, cx: &Cx<'_>, sample_us: u32, by_window: bool) {
+        let newest = cx.profile >= KernelProfile::V6_18;
         let m = sample_us.max(1).saturating_mul(8);
         let old = self.rx.rtt_us8;
         if old == 0 || m < old {
             self.rx.rtt_us8 = m;
-        } else if !by_window && self.rcv.nxt == self.rcv.copied_seq {
+        } else if !by_window && (self.rcv.nxt == self.rcv.copied_seq || !newest) {
             self.rx.rtt_us8 = (old - (old >> 3)).saturating_add(sample_us);
         }
     }
@@ -25,7 +27,7 @@ impl Tcb {
             if self.rcv.nxt.before(self.rx.rtt_seq) {
                 return;
             }
-            self.rcv_rtt_update(delta_us(cx.now, since), true);
+            self.rcv_rtt_update(cx, delta_us(cx.now, since), true);
         }
         self.rx.rtt_seq = self.rcv.nxt + self.rcv.wnd;
         self.rx.rtt_time = Some(cx.now);
@@ -43,7 +45,7 @@ impl Tcb {
         let sent = self.ts.rcv_tsecr.wrapping_sub(self.ts.offset);
         let delta = cx.clock_ms().wrapping_sub(sent);
         if delta < i32::MAX as u32 / 1000 {
-            self.rcv_rtt_update(delta.max(1) * 1000, false);
+            self.rcv_rtt_update(cx, delta.max(1) * 1000, false);
         }
     }
 
@@ -70,9 +72,13 @@ impl Tcb {
         if cx.sysctl.tcp_moderate_rcvbuf == 0 || self.rx.rcvbuf_locked {
             return;
         }
+        let newest = cx.profile >= KernelProfile::V6_18;
         let mut window = u64::from(space) * 2;
+        if !newest {
+            window += 16 * u64::from(self.rcv.advmss);
+        }
         window += window * u64::from(space).saturating_sub(old) / old * 2;
-        if let Some(last) = self.rx.out_of_order.back() {
+        if newest && let Some(last) = self.rx.out_of_order.back() {
             window += u64::try_from(last.end_seq - self.rcv.nxt).unwrap_or(0);
         }
         let space = (window << 8) / u64::from(self.rx.scaling_ratio.max(1));

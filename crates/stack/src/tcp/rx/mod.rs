@@ -7,28 +7,31 @@ use wire::Frame;
 use wire::Instant;
 use wire::tcp::{Sack, SackBlock, SeqNum};
 
+use crate::socket::SkbHead;
+
 pub(crate) mod ackpolicy;
 pub(crate) mod autotune;
+pub(crate) mod coalesce;
 pub(crate) mod queue;
 pub(crate) mod sackblocks;
 pub(crate) mod window;
 
-/// A stretch of received bytes: the frame begins with them.
-#[derive(Clone, Debug)]
+/// A stretch of received bytes: one packet, or several that were joined.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RxSegment {
     pub(crate) seq: SeqNum,
     /// After its last sequence number, FIN included.
     pub(crate) end_seq: SeqNum,
+    /// The bytes, in pieces; the first `gone` were read and let go.
     pub(crate) frame: Frame,
+    pub(crate) rest: VecDeque<Frame>,
+    pub(crate) gone: usize,
     pub(crate) fin: bool,
+    /// Memory: what it costs, free bytes behind the data, where they stand and in how many pieces of pages.
     pub(crate) truesize: u32,
-}
-
-impl RxSegment {
-    /// Bytes of data.
-    pub(crate) fn len(&self) -> usize {
-        self.frame.len()
-    }
+    pub(crate) tailroom: u32,
+    pub(crate) head: SkbHead,
+    pub(crate) frags: u8,
 }
 
 /// The receive side's queues and estimators.
@@ -36,7 +39,7 @@ impl RxSegment {
 pub(crate) struct RxQueues {
     /// In order, not yet read.
     pub(crate) ready: VecDeque<RxSegment>,
-    /// Out of order, sorted, not overlapping.
+    /// Out of order, sorted; neighbours may overlap.
     pub(crate) out_of_order: VecDeque<RxSegment>,
     /// Blocks to report, most recent first (`selective_acks`), and a D-SACK in front of them.
     pub(crate) sacks: Sack,

@@ -2,12 +2,17 @@
 //! `__tcp_select_window`, `tcp_select_window`; tcp_input.c `tcp_grow_window`; `tcp_select_initial_window`.
 
 use super::super::cx::Cx;
+use super::super::input::Segment;
 use super::super::tcb::Tcb;
+use crate::KernelProfile;
 use crate::mib::Counter;
+use crate::socket::{SKB_OVERHEAD, SkbHead};
 use crate::sysctl::Globals;
 
 /// `TCP_DEFAULT_SCALING_RATIO`: half of the memory holds payload until measured.
 pub(crate) const DEFAULT_SCALING_RATIO: u8 = 128;
+/// `SOCK_MIN_RCVBUF`
+const MIN_RCVBUF: u32 = 2304;
 
 /// `tcp_win_from_space`
 pub(crate) fn window_from_space(space: u32, ratio: u8) -> u32 {
@@ -64,8 +69,9 @@ impl Tcb {
     }
 
     /// `__tcp_select_window`: the window we would like to offer.
-    pub(crate) fn desired_window(&self, cx: &Cx<'_>) -> u32 {
-        let full = self.full_space().min(self.rcv.window_clamp);
+    pub(crate) fn desired_window(&mut self, cx: &Cx<'_>) -> u32 {
+        let allowed = self.full_space();
+        let full = allowed.min(self.rcv.window_clamp);
         let mut free = self.free_space();
         // The peer's segment size as estimated, or as we advertised it.
         let mut mss = u32::from(self.ack.rcv_mss);
@@ -76,12 +82,23 @@ impl Tcb {
             }
         }
         let scale = self.rcv.wscale;
+        let shrink = cx.sysctl.tcp_shrink_window != 0 && scale > 0;
+        if shrink {
+            free = free >> scale << scale;
+        }
         if free < full >> 1 {
+            self.ack.quick = 0;
+            if cx.mem.under_pressure() {
+                self.adjust_rcv_ssthresh();
+            }
             // Under pressure: round down to the scale so that a closed window is closed.
             free = free >> scale << scale;
-            if free < full >> 4 || free < mss {
+            if free < allowed >> 4 || free < mss || (shrink && free < 1 << scale) {
                 return 0;
             }
+        }
+        if shrink && free <= self.rcv.ssthresh {
+            return free;
         }
         free = free.min(self.rcv.ssthresh);
         if scale > 0 {
@@ -89,9 +106,8 @@ impl Tcb {
             return free.div_ceil(1 << scale) << scale;
         }
         let window = self.rcv.wnd;
-        let _ = cx;
         // Do not change the window by less than a segment.
-        if window <= free.saturating_sub(mss) || window > free {
+        if i64::from(window) <= i64::from(free) - i64::from(mss) || window > free {
             free.checked_div(mss).map_or(free, |n| n * mss)
         } else if mss == full && free > window + (full >> 1) {
             free
@@ -102,10 +118,19 @@ impl Tcb {
 
     /// `tcp_select_window`: the value for the header. A window is never shrunk (RFC 9293 §3.8.6, SHLD-14).
     pub(crate) fn select_window(&mut self, cx: &mut Cx<'_>) -> u16 {
-        let current = self.receive_window();
         let old = self.rcv.wnd;
+        if self.ack.nomem {
+            // Data was just refused for want of memory.
+            self.rcv.wnd = 0;
+            self.rcv.wup = self.rcv.nxt;
+            if cx.profile >= KernelProfile::V6_18 && old > 0 {
+                cx.count(Counter::TcpExtTCPToZeroWindowAdv);
+            }
+            return 0;
+        }
+        let current = self.receive_window();
         let mut new = self.desired_window(cx);
-        if new < current && cx.sysctl.tcp_shrink_window == 0 {
+        if new < current && (cx.sysctl.tcp_shrink_window == 0 || self.rcv.wscale == 0) {
             if new == 0 {
                 cx.count(Counter::TcpExtTCPWantZeroWindowAdv);
             }
@@ -128,23 +153,40 @@ impl Tcb {
         u16::try_from(shown).expect("clamped")
     }
 
+    /// `tcp_set_window_clamp`
+    pub(crate) fn set_window_clamp(&mut self, clamp: u32) {
+        let (old, new) = (self.rcv.window_clamp, clamp.max(MIN_RCVBUF / 2));
+        self.rcv.window_clamp = new;
+        if new < old {
+            self.rcv.ssthresh = self.rcv.ssthresh.min(new);
+        } else if new > old {
+            self.rcv.ssthresh = self.rcv.ssthresh.max(self.rcv.wnd.min(new));
+        }
+    }
+
     /// `tcp_grow_window`: data arrives well packed, so more may come.
-    pub(crate) fn grow_window(&mut self, cx: &Cx<'_>, len: usize, adjust: bool) {
-        let _ = cx;
-        let space = self.full_space().min(self.rcv.window_clamp);
+    pub(crate) fn grow_window(&mut self, cx: &Cx<'_>, seg: &Segment, adjust: bool) {
+        let space = self.free_space().min(self.rcv.window_clamp);
         let room = space.saturating_sub(self.rcv.ssthresh);
         if room == 0 {
             return;
         }
-        let len = u32::try_from(len).expect("a packet");
-        let size = crate::socket::truesize(len as usize);
+        if cx.mem.under_pressure() {
+            self.adjust_rcv_ssthresh();
+            return;
+        }
+        let len = u32::try_from(seg.len()).expect("a packet");
+        // truesize_adjust: the head of a packet without bytes in it is not counted.
+        let paged = adjust && seg.memory.head == SkbHead::Shared;
+        let size = if paged { seg.memory.truesize - SKB_OVERHEAD } else { seg.memory.truesize };
         let mut increase = 0;
         if window_from_space(size, self.rx.scaling_ratio) <= len {
             increase = 2 * u32::from(self.rcv.advmss);
-        } else if len * 2 >= size {
+        } else {
             // __tcp_grow_window: overhead is acceptable while the window is small.
+            let most = u32::try_from(cx.sysctl.tcp_rmem[2]).unwrap_or(u32::MAX);
             let mut truesize = window_from_space(size, self.rx.scaling_ratio) >> 1;
-            let mut window = window_from_space(self.rx.rcvbuf, self.rx.scaling_ratio) >> 1;
+            let mut window = window_from_space(most, self.rx.scaling_ratio) >> 1;
             while self.rcv.ssthresh <= window {
                 if truesize <= len {
                     increase = 2 * u32::from(self.ack.rcv_mss);
@@ -155,7 +197,7 @@ impl Tcb {
             }
         }
         if increase > 0 {
-            let increase = if adjust { increase.max(2 * len) } else { increase };
+            let increase = increase.max(2 * len);
             self.rcv.ssthresh += increase.min(room);
             self.ack.quick |= 1;
         }
@@ -165,7 +207,6 @@ impl Tcb {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KernelProfile;
 
     /// TRUTH.md §12: "first windows SYN 64240, SYN-ACK 65160", window scale 10 from tcp_rmem[2] = 32 MiB.
     #[test]

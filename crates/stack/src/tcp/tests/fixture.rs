@@ -53,7 +53,7 @@ type Rule = Box<dyn FnMut(&Seen) -> Fate>;
 pub(super) struct Pair {
     pub(super) hosts: Vec<Stack>,
     pub(super) now: Instant,
-    delay: Duration,
+    pub(super) delay: Duration,
     pub(super) rule: Rule,
     pub(super) seen: Vec<Seen>,
     /// The segments themselves, with who sent them.

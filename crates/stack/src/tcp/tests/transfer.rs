@@ -286,9 +286,8 @@ fn a_closed_window_is_probed_10a() {
     let mut pair = Pair::new(0);
     let (client, server) = pair.established();
     let call = Call::Send { fd: client, data: Data::Filler(200_000), flags: MsgFlags(0) };
-    let _ = pair.call(C, &call);
-    pair.run_ms(100);
     for _ in 0..50 {
+        let _ = pair.call(C, &call);
         pair.run_ms(100);
         if pair.seen.iter().rfind(|s| s.from == S).is_some_and(|s| s.header.window == 0) {
             break;
@@ -298,7 +297,7 @@ fn a_closed_window_is_probed_10a() {
     pair.run_secs(60);
     let probes: Vec<&Seen> = pair.seen.iter().filter(|s| s.from == C).collect();
     assert!(probes.len() >= 6, "{:#?}", pair.trace());
-    assert!(probes.iter().all(|p| p.len == 0 && p.flags == Flags::ACK));
+    assert!(probes.iter().all(|p| p.len == 0 && p.flags == Flags::ACK), "{:#?}", pair.trace());
     let times: Vec<f64> = probes.iter().map(|p| p.secs()).collect();
     for pair in times.windows(3).skip(1) {
         let ratio = (pair[2] - pair[1]) / (pair[1] - pair[0]);

@@ -1,0 +1,159 @@
+//! What queues cost and what follows from it: small receive buffers, closed windows, joined entries. The expected
+//! packets were captured on Linux 6.18.44 between two TUN devices, 20 ms each way (TRUTH 10a with that delay).
+
+use core::time::Duration;
+
+use super::fixture::{C, Pair, S, addr};
+use crate::call::{Call, Fd, OptValue, Ret, SockOpt};
+use crate::mib::Counter;
+
+/// A connection whose server has `SO_RCVBUF` set to `rcvbuf` before `listen`.
+fn small_receiver(pair: &mut Pair, rcvbuf: i64) -> (Fd, Fd) {
+    let listener = pair.socket(S, true);
+    pair.set(S, listener, SockOpt::SO_RCVBUF, rcvbuf);
+    pair.call(S, &Call::Bind { fd: listener, addr: addr(S, 80) }).unwrap();
+    pair.call(S, &Call::Listen { fd: listener, backlog: 5 }).unwrap();
+    let client = pair.socket(C, true);
+    let _ = pair.connect(client, 80);
+    pair.run_ms(300);
+    let server = pair.accept(listener).expect("a connection");
+    pair.forget();
+    (client, server)
+}
+
+/// Writes of `len` bytes until the buffer is full.
+fn fill(pair: &mut Pair, fd: Fd, len: u32) -> i64 {
+    let mut sum = 0;
+    for _ in 0..10_000 {
+        match pair.send(C, fd, len) {
+            Ok(n) => sum += n,
+            Err(_) => return sum,
+        }
+    }
+    panic!("the buffer is never full");
+}
+
+/// `who flags seq ack len window`, one a segment.
+fn lines(pair: &Pair) -> Vec<String> {
+    let line = |s: &super::fixture::Seen| {
+        let who = if s.from == C { 'C' } else { 'S' };
+        format!("{who} {} {} {} {} {}", s.flags, s.seq, s.ack, s.len, s.header.window)
+    };
+    pair.seen.iter().map(line).collect()
+}
+
+/// 10a: a receiver with 8 KiB that does not read, then does: splits, PSH, windows and ACKs.
+#[test]
+fn a_small_receiver_is_filled_and_emptied_as_measured_10a() {
+    let mut pair = Pair::new(0);
+    let (client, server) = small_receiver(&mut pair, 4096);
+    pair.delay = Duration::from_millis(20);
+    assert_eq!(fill(&mut pair, client, 1000), 31_408);
+    pair.run_ms(3000);
+    for _ in 0..2000 {
+        pair.run_ms(1);
+        let _ = pair.recv(S, server, 65_536);
+    }
+    let captured = "
+        C P. 1 1 1000 63|C . 1001 1 1448 63|C . 1001 1 1448 63|S . 1 1001 0 2000|S . 1 2449 0 2000|
+        C . 2449 1 1448 63|C P. 3897 1 552 63|C . 3897 1 552 63|S . 1 4449 0 0|
+        C . 4448 1 0 63|S . 1 4449 0 0|C . 4448 1 0 63|C . 4448 1 0 63|S . 1 4449 0 0|
+        S . 1 4449 0 2896|C . 4449 1 1448 63|C P. 5897 1 1448 63|S . 1 5897 0 2896|S . 1 7345 0 2896|
+        C . 7345 1 1448 63|C . 8793 1 1448 63|S . 1 10241 0 2896|C . 10241 1 1448 63|C P. 11689 1 1448 63|
+        S . 1 13137 0 2896|C . 13137 1 1448 63|C P. 14585 1 1448 63|S . 1 16033 0 2896|
+        C . 16033 1 1448 63|C P. 17481 1 1448 63|S . 1 18929 0 2896|C . 18929 1 1448 63|
+        C P. 20377 1 1448 63|S . 1 21825 0 2896|C . 21825 1 1448 63|C P. 23273 1 1448 63|
+        S . 1 24721 0 2896|C . 24721 1 1448 63|C P. 26169 1 1448 63|S . 1 27617 0 2896|
+        C . 27617 1 1448 63|C P. 29065 1 1448 63|S . 1 30513 0 2896|C P. 30513 1 896 63|S . 1 31409 0 2896";
+    let captured: Vec<&str> = captured.split('|').map(str::trim).collect();
+    assert_eq!(lines(&pair), captured);
+    let client_counted = [
+        (Counter::TcpOutSegs, 28),
+        (Counter::TcpRetransSegs, 2),
+        (Counter::TcpExtTCPWinProbe, 3),
+        (Counter::TcpExtTCPOrigDataSent, 23),
+        (Counter::TcpExtTCPDSACKRecv, 2),
+        (Counter::TcpExtTCPDSACKIgnoredNoUndo, 2),
+    ];
+    let server_counted = [
+        (Counter::TcpExtTCPHPHits, 2),
+        (Counter::TcpExtDelayedACKs, 1),
+        (Counter::TcpExtDelayedACKLost, 2),
+        (Counter::TcpExtTCPDSACKOldSent, 2),
+        (Counter::TcpExtTCPToZeroWindowAdv, 1),
+        (Counter::TcpExtTCPFromZeroWindowAdv, 1),
+    ];
+    for (host, counted) in [(C, client_counted), (S, server_counted)] {
+        for (counter, n) in counted {
+            assert_eq!(pair.counter(host, counter), n, "{counter:?}");
+        }
+    }
+}
+
+/// 6.18 with a window of 2896 that is never acknowledged: entries of the send queue grow by `tcp_grow_skb` while the
+/// window allows no more; `SO_MEMINFO`'s wmem_queued told how many there were.
+#[test]
+fn unsent_entries_are_filled_from_the_next_ones() {
+    let mut pair = Pair::new(0);
+    let (client, _) = small_receiver(&mut pair, 4096);
+    pair.rule = Box::new(|_| super::fixture::Fate::Drop);
+    let mut entries = Vec::new();
+    for n in 1..=64 {
+        assert_eq!(pair.send(C, client, 500), Ok(500));
+        let (_, _, queued) = meminfo(&mut pair, C, client);
+        entries.push((queued - 500 * n) / 832);
+    }
+    let at = |count: i64| 500 * (1 + entries.iter().position(|e| *e == count).unwrap());
+    let grown: Vec<usize> = (1..=19).map(at).collect();
+    let measured = [
+        500, 1000, 2000, 9500, 11_000, 12_500, 14_000, 15_000, 16_500, 18_000, 19_500, 21_000, 22_500,
+        24_000, 25_500, 27_000, 28_500, 29_500, 31_000,
+    ];
+    assert_eq!(grown, measured);
+}
+
+/// rmem_alloc, fwd_alloc and wmem_queued of `SO_MEMINFO`.
+fn meminfo(pair: &mut Pair, host: usize, fd: Fd) -> (i64, i64, i64) {
+    match pair.call(host, &Call::GetSockOpt { fd, opt: SockOpt::SO_MEMINFO }) {
+        Ok(Ret::Opt(OptValue::Bytes(b))) => {
+            let word = |i: usize| i64::from(u32::from_ne_bytes(b[4 * i..4 * i + 4].try_into().unwrap()));
+            (word(0), word(4), word(5))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Measured on 6.18 over TUN by `SO_MEMINFO`: what the receive queue holds, and what of its pages is not used.
+#[test]
+fn the_receive_queue_costs_what_was_measured() {
+    // SO_RCVBUF, bytes that came in, rmem_alloc, fwd_alloc
+    for (rcvbuf, rmem, fwd) in [(2048, 2304, 1792), (1, 2560, 1536)] {
+        let mut pair = Pair::new(0);
+        let (client, server) = small_receiver(&mut pair, rcvbuf);
+        fill(&mut pair, client, 1000);
+        pair.run_ms(1000);
+        let (got_rmem, got_fwd, _) = meminfo(&mut pair, S, server);
+        assert_eq!((got_rmem, got_fwd), (rmem, fwd), "SO_RCVBUF {rcvbuf}: {:#?}", lines(&pair));
+    }
+}
+
+/// Measured: a receiver with default buffers that never reads takes 90,368 bytes; its buffer grew to what it held
+/// (`tcp_clamp_window`), nothing was collapsed or dropped.
+#[test]
+fn a_full_default_buffer_grows_before_anything_is_thrown_away() {
+    let mut pair = Pair::new(0);
+    let (client, server) = pair.established();
+    for _ in 0..30 {
+        let _ = pair.send(C, client, 200_000);
+        pair.run_ms(100);
+    }
+    pair.run_ms(2000);
+    let last = pair.seen.iter().rfind(|s| s.from == S).expect("ACKs");
+    assert_eq!((last.ack, last.header.window), (90_369, 0));
+    assert_eq!(meminfo(&mut pair, S, server).0, 145_152);
+    let rcvbuf = pair.call(S, &Call::GetSockOpt { fd: server, opt: SockOpt::SO_RCVBUF });
+    assert_eq!(rcvbuf, Ok(Ret::Opt(OptValue::Int(142_848))));
+    assert_eq!(pair.counter(S, Counter::TcpExtPruneCalled), 3);
+    assert_eq!(pair.counter(S, Counter::TcpExtTCPRcvCollapsed), 0);
+    assert_eq!(pair.counter(S, Counter::TcpExtTCPHPHits), 27);
+}
