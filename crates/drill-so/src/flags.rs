@@ -12,6 +12,8 @@ use stack::{Granularity, KernelProfile};
 pub(crate) struct Flags {
     /// `local_ip`
     pub(crate) local_ip: IpAddr,
+    /// It was said.
+    pub(crate) is_local_said: bool,
     /// Its prefix: `prefix_len`, else 16 for IPv4 and 64 for IPv6.
     pub(crate) prefix_len: u8,
     /// `gateway_ip`
@@ -33,7 +35,7 @@ impl Flags {
     pub(crate) fn parse(text: &str) -> Result<Flags, String> {
         let words: Vec<(&str, &str)> =
             text.split(',').filter(|w| !w.is_empty()).map(|w| w.split_once('=').unwrap_or((w, ""))).collect();
-        let is_v6 = words.iter().any(|w| *w == ("ip_version", "ipv6"));
+        let is_v6 = words.contains(&("ip_version", "ipv6"));
         let mut flags = Flags::defaults(is_v6);
         for (key, value) in words {
             flags.set(key, value).ok_or_else(|| format!("--so_flags: {key}={value} is not understood"))?;
@@ -51,6 +53,7 @@ impl Flags {
         };
         Flags {
             local_ip: ip(local),
+            is_local_said: false,
             prefix_len,
             gateway_ip: ip(gateway),
             remote: (ip(remote), remote_len),
@@ -64,7 +67,10 @@ impl Flags {
     fn set(&mut self, key: &str, value: &str) -> Option<()> {
         match key {
             "ip_version" => return matches!(value, "ipv4" | "ipv6" | "ipv4-mapped-ipv6").then_some(()),
-            "local_ip" => self.local_ip = value.parse().ok()?,
+            "local_ip" => {
+                self.local_ip = value.parse().ok()?;
+                self.is_local_said = true;
+            }
             "prefix_len" => self.prefix_len = value.parse().ok()?,
             "gateway_ip" => self.gateway_ip = value.parse().ok()?,
             "remote_ip" => {

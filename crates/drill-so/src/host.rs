@@ -5,6 +5,7 @@
 //! run does not depend on the machine's scheduler.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     main: (ThreadId, Pid),
     second: Pid,
     sleeper: Sleeper,
+    /// `--so_flags` named the local address.
+    is_local_said: bool,
     /// The last socket was of `AF_INET6`: control messages have that family's numbers.
     pub(crate) inet6_sockets: bool,
     /// What the stack has sent, with the clock's reading.
@@ -116,6 +119,7 @@ impl Inner {
             main,
             second,
             sleeper: Sleeper::Away,
+            is_local_said: flags.is_local_said,
             inet6_sockets: false,
             sent: VecDeque::new(),
         })
@@ -163,13 +167,13 @@ impl Inner {
 }
 
 /// The prefix's first address.
-fn network(ip: std::net::IpAddr, len: u8) -> std::net::IpAddr {
+fn network(ip: IpAddr, len: u8) -> IpAddr {
     match ip {
-        std::net::IpAddr::V4(a) => {
+        IpAddr::V4(a) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
             std::net::Ipv4Addr::from(u32::from(a) & mask).into()
         }
-        std::net::IpAddr::V6(a) => {
+        IpAddr::V6(a) => {
             let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
             std::net::Ipv6Addr::from(u128::from(a) & mask).into()
         }
@@ -236,7 +240,7 @@ impl Host {
     /// Time passes, at the longest until `end`; with `for_packet` no longer than until something was sent.
     fn advance(&self, end: Instant, for_packet: bool) -> MutexGuard<'_, Inner> {
         let mut inner = self.settle(self.lock());
-        while !(for_packet && !inner.sent.is_empty()) {
+        while !for_packet || inner.sent.is_empty() {
             match inner.next() {
                 Some(at) if at <= end => {
                     inner.step(at);
@@ -270,6 +274,23 @@ impl Host {
         drop(inner);
         inner = self.advance(end, false);
         usecs(inner.now)
+    }
+
+    /// packetdrill binds to the address of its script, which without `local_ip` only it knows: the host takes it.
+    pub(crate) fn own(&self, ip: IpAddr) {
+        let mut inner = self.lock();
+        let ip = ip.to_canonical();
+        if inner.is_local_said || ip.is_unspecified() || inner.stack.interfaces().owner(ip).is_some() {
+            return;
+        }
+        let whole = if ip.is_ipv6() { 128 } else { 32 };
+        let line = format!("ip addr add {ip}/{whole} dev tun0");
+        let command = Admin::parse(&line).expect("an address");
+        let now = inner.now;
+        if let Err(e) = inner.stack.admin(now, &command) {
+            give_up(&format!("{line}: {e:?}"));
+        }
+        inner.drain();
     }
 
     /// A packet of the script arrives.

@@ -157,7 +157,12 @@ extern "C" fn socket(_: *mut c_void, domain: c_int, ty: c_int, protocol: c_int) 
 unsafe extern "C" fn bind(_: *mut c_void, live: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
     // SAFETY: C's promise of a system call.
     match unsafe { calls::address(addr, len) } {
-        Ok(addr) => plain(&Call::Bind { fd: fd(live), addr }),
+        Ok(addr) => {
+            if let (Some(host), SockAddr::Ip(at)) = (host(), addr) {
+                host.own(at.ip());
+            }
+            plain(&Call::Bind { fd: fd(live), addr })
+        }
         Err(errno) => fail(errno),
     }
 }
