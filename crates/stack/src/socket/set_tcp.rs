@@ -9,6 +9,7 @@ use super::options::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
 use super::set_socket::{NOT_MODELLED, flag, from_flag, int};
 use crate::call::{Domain, OptValue, SockOpt};
 use crate::tcp::cc::Cc;
+use crate::tcp::info::INFO_BYTES;
 use crate::tcp::tcb::{Nagle, State};
 use crate::{Errno, Stack};
 
@@ -344,12 +345,22 @@ impl Stack {
                 OptValue::Int(tcb.map_or(user.window_clamp, |t| t.rcv.window_clamp).into())
             }
             SockOpt::TCP_CONGESTION => OptValue::Text(prep.congestion.to_owned()),
+            // tcp.c: a module without get_info leaves the buffer as it is and reports no bytes.
+            SockOpt::TCP_CC_INFO => {
+                let info = sock.tcb.as_ref().map_or_else(Vec::new, |t| t.cc.info(t.mss.into()));
+                OptValue::Bytes(info.into())
+            }
             SockOpt::TCP_INFO => OptValue::Bytes(match &sock.tcb {
                 Some(tcb) => tcb.info(now),
                 None => {
-                    let state = if sock.listener.is_some() { 10 } else { 7 };
-                    let mut bytes = vec![0; 248];
-                    bytes[0] = state;
+                    let mut bytes = vec![0; INFO_BYTES];
+                    bytes[0] = if sock.listener.is_some() { 10 } else { 7 };
+                    if let Some(listener) = &sock.listener {
+                        // tcpi_unacked: connections that wait for accept; tcpi_sacked: the backlog.
+                        let waiting = u32::try_from(listener.accept.len()).unwrap_or(u32::MAX);
+                        bytes[24..28].copy_from_slice(&waiting.to_ne_bytes());
+                        bytes[28..32].copy_from_slice(&listener.backlog.to_ne_bytes());
+                    }
                     bytes.into()
                 }
             }),

@@ -61,7 +61,12 @@ impl Tcb {
         tcb.totals.segs_in = 1;
         tcb.totals.total_retrans = u32::from(req.num_retrans);
         if req.num_timeout > 0 {
+            // tcp_create_openreq_child: the SYN-ACK's timeouts are one recovery, which is over.
             tcb.recovery.total_rto = u32::from(req.num_timeout);
+            tcb.recovery.rto_recoveries = 1;
+            tcb.recovery.rto_stamp = Some(req.snt_synack);
+            tcb.recovery.rto_time_ms = tcb.recovery.rto_time(now);
+            tcb.recovery.rto_stamp = None;
             tcb.recovery.undo_marker = Some(req.snt_isn);
             tcb.retrans_stamp = Some(req.snt_synack);
         }

@@ -11,6 +11,9 @@ use super::tcb::{State, Tcb};
 use super::timer::Pending;
 use crate::Stack;
 
+/// `sizeof(struct tcp_info)` of 6.18 (measured: `getsockopt` reports as much).
+pub(crate) const INFO_BYTES: usize = 280;
+
 /// `struct tcp_info` is built word by word.
 #[derive(Default)]
 struct Words(Vec<u8>);
@@ -18,6 +21,9 @@ struct Words(Vec<u8>);
 impl Words {
     fn u8(&mut self, v: u8) {
         self.0.push(v);
+    }
+    fn u16(&mut self, v: u16) {
+        self.0.extend_from_slice(&v.to_ne_bytes());
     }
     fn u32(&mut self, v: u32) {
         self.0.extend_from_slice(&v.to_ne_bytes());
@@ -36,7 +42,7 @@ fn us(d: Duration) -> u32 {
 }
 
 impl Tcb {
-    /// `tcp_get_info`: the structure as linux/tcp.h lays it out, up to `tcpi_total_rto_time`.
+    /// `tcp_get_info`: the structure as linux/tcp.h of 6.18 lays it out.
     pub(crate) fn info(&self, now: Instant) -> Bytes {
         let mut w = Words::default();
         let r = &self.recovery;
@@ -102,7 +108,11 @@ impl Tcb {
         w.u32(self.snd.wnd);
         w.u32(self.rcv.wnd);
         w.u32(0); // rehash
-        w.u32(r.total_rto);
+        w.u16(u16::try_from(r.total_rto).unwrap_or(u16::MAX));
+        w.u16(r.rto_recoveries);
+        w.u32(r.rto_time(now));
+        // tcpi_received_ce to tcpi_accecn_*: AccECN is not modelled.
+        w.0.resize(INFO_BYTES, 0);
         w.0.into()
     }
 

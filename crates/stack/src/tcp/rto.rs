@@ -109,6 +109,11 @@ impl Tcb {
             self.count_failed_recovery(cx);
         }
         self.enter_loss(cx);
+        // tcp_update_rto_stats
+        if self.retransmits == 0 {
+            self.recovery.rto_recoveries = self.recovery.rto_recoveries.saturating_add(1);
+            self.recovery.rto_stamp = Some(cx.now);
+        }
         self.retransmits = self.retransmits.saturating_add(1);
         self.recovery.total_rto = self.recovery.total_rto.saturating_add(1);
         if !self.retransmit_skb(cx, 0, 1) {

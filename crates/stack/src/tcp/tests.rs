@@ -5,6 +5,7 @@ mod ending;
 mod fixture;
 mod forged;
 mod icmp;
+mod info;
 mod listening;
 mod memory;
 mod opening;

@@ -254,6 +254,15 @@ impl Bbr {
         }
     }
 
+    /// `bbr_get_info`: bytes a second, microseconds, and both gains in 1/256.
+    pub(super) fn info(&self, mss: u32) -> [u32; 5] {
+        let rate = (u128::from(self.bandwidth()) * u128::from(mss) * 1_000_000) >> BW_SCALE;
+        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+        let word = |n: u64| (n & u64::from(u32::MAX)) as u32; // 32 bits
+        let min_rtt = self.min_rtt_us.unwrap_or(u32::MAX);
+        [word(rate), word(rate >> 32), min_rtt, word(self.pacing_gain), word(self.cwnd_gain)]
+    }
+
     /// `bbr_main`: one ACK.
     pub(super) fn main(&mut self, cx: &mut CcCx<'_>, sample: &RateSample) {
         self.update_bandwidth(cx, sample);

@@ -229,6 +229,14 @@ impl Cc {
         }
     }
 
+    /// `TCP_CC_INFO` (`get_info`): a module without one tells nothing, which is no error.
+    pub(crate) fn info(&self, mss: u32) -> Vec<u8> {
+        match self {
+            Cc::Reno | Cc::Cubic(_) => Vec::new(),
+            Cc::Bbr(bbr) => bbr.info(mss).iter().flat_map(|w| w.to_ne_bytes()).collect(),
+        }
+    }
+
     /// Whether packets must be paced even without `SO_MAX_PACING_RATE` (`SK_PACING_NEEDED`).
     pub(crate) fn needs_pacing(&self) -> bool {
         matches!(self, Cc::Bbr(_))

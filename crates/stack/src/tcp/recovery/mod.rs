@@ -64,6 +64,11 @@ pub(crate) struct Recovery {
     pub(crate) rate_app_limited: bool,
     /// Consecutive RTOs of the current series and in all (`total_rto`).
     pub(crate) total_rto: u32,
+    /// Series of RTOs (`total_rto_recoveries`), milliseconds spent in those that are over (`total_rto_time`), and
+    /// since when this one goes on (`rto_stamp`).
+    pub(crate) rto_recoveries: u16,
+    pub(crate) rto_time_ms: u32,
+    pub(crate) rto_stamp: Option<Instant>,
 }
 
 impl Recovery {
@@ -100,7 +105,16 @@ impl Recovery {
             rate_interval_us: 0,
             rate_app_limited: true,
             total_rto: 0,
+            rto_recoveries: 0,
+            rto_time_ms: 0,
+            rto_stamp: None,
         }
+    }
+
+    /// Milliseconds in RTO recoveries, one that goes on included (`tcpi_total_rto_time`).
+    pub(crate) fn rto_time(&self, now: Instant) -> u32 {
+        let current = self.rto_stamp.map_or(0, |since| (now - since).as_millis());
+        self.rto_time_ms.saturating_add(u32::try_from(current).unwrap_or(u32::MAX))
     }
 
     /// `tcp_left_out`
@@ -406,6 +420,11 @@ impl Tcb {
             CaState::Recovery => self.in_recovery(cx, prior_snd_una, num_dupack, flags),
             CaState::Loss => {
                 self.process_loss(cx, *flags, num_dupack, rexmit);
+                if self.recovery.ca_state != CaState::Loss {
+                    // tcp_update_rto_time
+                    self.recovery.rto_time_ms = self.recovery.rto_time(cx.now);
+                    self.recovery.rto_stamp = None;
+                }
                 self.identify_packet_loss(cx, flags);
                 if self.recovery.ca_state == CaState::Open || flags.lost_retrans {
                     self.maybe_enter_recovery(cx, num_dupack, flags)

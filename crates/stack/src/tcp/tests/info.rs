@@ -1,0 +1,57 @@
+//! `TCP_INFO` and `TCP_CC_INFO`. Linux: tcp.c `tcp_get_info`, `do_tcp_getsockopt`; sizes measured on 6.18.44.
+
+use core::time::Duration;
+
+use super::fixture::*;
+use crate::call::{Call, Fd, OptValue, Ret, SockOpt};
+
+fn bytes(pair: &mut Pair, host: usize, fd: Fd, opt: SockOpt) -> Vec<u8> {
+    match pair.call(host, &Call::GetSockOpt { fd, opt }) {
+        Ok(Ret::Opt(OptValue::Bytes(bytes))) => bytes.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn word(info: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(*info[at..].first_chunk().unwrap())
+}
+
+#[test]
+fn cc_info_is_20_bytes_of_bbr_and_none_of_cubic() {
+    let mut pair = Pair::new(10);
+    let (client, server) = pair.established();
+    assert_eq!(bytes(&mut pair, C, client, SockOpt::TCP_CC_INFO), [0; 0]);
+    let value = OptValue::Text("bbr".into());
+    pair.call(S, &Call::SetSockOpt { fd: server, opt: SockOpt::TCP_CONGESTION, value }).unwrap();
+    let info = bytes(&mut pair, S, server, SockOpt::TCP_CC_INFO);
+    // bw_lo, bw_hi, min_rtt, pacing_gain 2.89, cwnd_gain 2.89 in 1/256.
+    assert_eq!(info.len(), 20);
+    assert_eq!((word(&info, 12), word(&info, 16)), (739, 739));
+}
+
+#[test]
+fn tcp_info_has_280_bytes_and_counts_timeouts_by_series() {
+    let mut pair = Pair::new(10);
+    let (client, _) = pair.established();
+    let info = bytes(&mut pair, C, client, SockOpt::TCP_INFO);
+    assert_eq!(info.len(), 280);
+    assert_eq!((word(&info, 240), word(&info, 244)), (0, 0));
+    // A probe and two timeouts are lost; the third repetition arrives.
+    let mut lost = 0;
+    pair.rule = Box::new(move |seen| {
+        if seen.from == C && seen.len > 0 && lost < 4 {
+            lost += 1;
+            return Fate::Drop;
+        }
+        Fate::Pass
+    });
+    pair.send(C, client, 100).unwrap();
+    pair.run_for(Duration::from_secs(5));
+    let info = bytes(&mut pair, C, client, SockOpt::TCP_INFO);
+    let first = pair.seen.iter().filter(|s| s.from == C && s.len > 0).nth(2).expect("the first RTO").at;
+    let arrived = pair.seen.iter().rfind(|s| s.from == C && s.len > 0).expect("the last").at;
+    assert_eq!(word(&info, 240), 3 | 1 << 16, "three timeouts, one series");
+    let took = word(&info, 244);
+    let least = u32::try_from((arrived - first).as_millis()).unwrap();
+    assert!((least..least + 15).contains(&took), "{took} ms, and at least {least}");
+}
