@@ -69,6 +69,13 @@ impl Tolerance {
         }
     }
 
+    /// Against a real kernel with `CONFIG_HZ=hz` in virtual time (User-Mode Linux, `time-travel=inf-cpu`), where nothing
+    /// but its timer wheel comes late.
+    pub fn virtual_time(hz: u32) -> Tolerance {
+        let millisecond = Duration::from_millis(1);
+        Tolerance { early: millisecond, late: millisecond, ..Tolerance::wheel(hz) }
+    }
+
     /// Equal to the nanosecond: two runs of our own stack.
     pub fn exact() -> Tolerance {
         Tolerance {

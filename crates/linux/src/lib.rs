@@ -32,6 +32,7 @@ mod stamps;
 mod sys;
 pub mod testing;
 pub mod tun;
+pub mod uml;
 
 pub use agent::agent_main;
 pub use error::{LinuxError, NoPermission};
@@ -46,4 +47,15 @@ pub fn kernel_release() -> String {
 /// Makes one system call of our vocabulary in the calling thread.
 pub fn system_call(call: &stack::call::Call) -> stack::call::CallResult {
     agent::calls::make(call).2
+}
+
+/// `CONFIG_HZ` of the kernel that the hosts run on: as its configuration says where that can be read, or 250, as Debian's
+/// and Ubuntu's kernels have it.
+pub fn kernel_hz() -> u32 {
+    if uml::is_guest() {
+        return uml::HZ;
+    }
+    let config = std::fs::read_to_string(format!("/boot/config-{}", kernel_release())).unwrap_or_default();
+    let hz = config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ=")?.parse().ok());
+    hz.unwrap_or(250)
 }

@@ -273,6 +273,25 @@ pub(crate) fn die_with_parent() {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
 }
 
+/// [`die_with_parent`] for a command that is started from this thread.
+pub(crate) fn die_with_parent_on_exec(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: between fork and exec only an async-signal-safe call is made.
+    unsafe {
+        command.pre_exec(|| {
+            die_with_parent();
+            Ok(())
+        });
+    }
+}
+
+/// Ends a process group whose leader is a child of ours.
+pub(crate) fn kill_group(leader: u32) {
+    let group = libc::pid_t::try_from(leader).expect("process numbers are small");
+    // SAFETY: no memory is involved; the group is of processes that we started.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
+}
+
 /// Timeouts of this thread fire as exactly as the kernel can (`PR_SET_TIMERSLACK`, 1 ns instead of 50 us).
 pub(crate) fn exact_timers() {
     // SAFETY: as above.

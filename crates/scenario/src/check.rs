@@ -16,13 +16,36 @@ use crate::plan::Plan;
 use crate::plan::expect::{ExpectPlan, LocalEnd, NeighbourWant, PlaceOf, What, When};
 use crate::values::{CountRange, show};
 
+/// What the clocks of a run add to the tolerances of a file, whose times are nominal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slack {
+    /// Real time: everything may be so much late, or early beside something late.
+    pub(crate) noise: Duration,
+    /// Timers fire on a wheel of so many ticks a second.
+    pub(crate) wheel_hz: Option<u32>,
+}
+
+/// How far times may be from the file's.
+#[derive(Clone, Copy, Debug)]
+struct Leeway {
+    tolerance: Duration,
+    wheel_hz: Option<u32>,
+}
+
+impl Leeway {
+    fn earliest(self, at: Instant) -> Instant {
+        at - self.tolerance
+    }
+
+    /// A wheel rounds every timeout up, by at most an eighth of it (Linux: kernel/time/timer.c, `LVL_GRAN`) and a tick.
+    fn latest(self, at: Instant) -> Instant {
+        let wheel = self.wheel_hz.map_or(0, |hz| at.as_nanos() / 8 + 2_000_000_000 / u64::from(hz.max(1)));
+        at + self.tolerance + Duration::from_nanos(wheel)
+    }
+}
+
 /// Checks every expectation that holds on these kinds of hosts.
-pub(crate) fn all(
-    plan: &Plan,
-    journal: &Journal,
-    programs: &[ProgramReport],
-    slack: Option<Duration>,
-) -> Vec<Checked> {
+pub(crate) fn all(plan: &Plan, journal: &Journal, programs: &[ProgramReport], slack: Slack) -> Vec<Checked> {
     let seen = Seen { plan, journal, programs, slack };
     plan.expect.iter().filter(|e| seen.applies(e)).map(|e| seen.check(e)).collect()
 }
@@ -31,7 +54,7 @@ struct Seen<'a> {
     plan: &'a Plan,
     journal: &'a Journal,
     programs: &'a [ProgramReport],
-    slack: Option<Duration>,
+    slack: Slack,
 }
 
 /// What was seen instead.
@@ -67,14 +90,14 @@ impl Seen<'_> {
     }
 
     fn check(&self, expect: &ExpectPlan) -> Checked {
-        let tolerance = expect.tolerance + self.slack.unwrap_or_default();
+        let leeway = Leeway { tolerance: expect.tolerance + self.slack.noise, wheel_hz: self.slack.wheel_hz };
         let seen = match &expect.what {
             What::Packet { filter, from, to, count, when } => {
                 let times = self.packets(filter, from.as_ref(), to.as_ref());
-                packets(&times, *count, when, tolerance)
+                packets(&times, *count, when, leeway)
             }
             What::Order { filters, from, to } => self.order(filters, from.as_ref(), to.as_ref()),
-            What::Neighbour { host, addr, want } => self.neighbour(*host, *addr, want, tolerance),
+            What::Neighbour { host, addr, want } => self.neighbour(*host, *addr, want, leeway),
             What::Counter { host, name, value } => {
                 let counters = &self.journal.nodes[*host].counters;
                 let is = counters.iter().find(|(n, _)| n == name).map_or(0, |(_, v)| *v);
@@ -230,7 +253,7 @@ impl Seen<'_> {
         })
     }
 
-    fn neighbour(&self, host: usize, addr: IpAddr, want: &NeighbourWant, tolerance: Duration) -> Instead {
+    fn neighbour(&self, host: usize, addr: IpAddr, want: &NeighbourWant, leeway: Leeway) -> Instead {
         let mut history: Vec<(Instant, Option<NudState>, Option<MacAddr>)> = Vec::new();
         for record in self.records(host) {
             if let Fact::Neigh { addr: a, lladdr, to, .. } = &record.what
@@ -260,7 +283,7 @@ impl Seen<'_> {
             }
             NeighbourWant::At { at, state, lladdr } => {
                 let (from, to) = at.map_or((self.journal.end, self.journal.end), |(from, to)| {
-                    (from - tolerance, to + tolerance)
+                    (leeway.earliest(from), leeway.latest(to))
                 });
                 // What held when the time began, and what changed within it.
                 let start = history.iter().rposition(|(t, ..)| *t <= from);
@@ -300,8 +323,8 @@ fn wrong_count(want: CountRange, is: u64, verb: &str) -> Instead {
     (!want.contains(is)).then(|| format!("{verb} {is}"))
 }
 
-fn packets(times: &[Instant], count: CountRange, when: &When, tolerance: Duration) -> Instead {
-    let near = |t: Instant, from: Instant, to: Instant| t + tolerance >= from && t <= to + tolerance;
+fn packets(times: &[Instant], count: CountRange, when: &When, leeway: Leeway) -> Instead {
+    let near = |t: Instant, from: Instant, to: Instant| t >= leeway.earliest(from) && t <= leeway.latest(to);
     let told = || {
         const SHOWN: usize = 12;
         let list: Vec<String> = times.iter().take(SHOWN).map(|t| show(*t)).collect();

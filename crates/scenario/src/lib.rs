@@ -26,6 +26,7 @@ mod structure;
 mod targets;
 mod twin;
 mod values;
+pub mod verdicts;
 
 pub use diagnostic::{Diagnostic, suggest};
 pub use file::{File, schema};

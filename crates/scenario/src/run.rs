@@ -53,12 +53,26 @@ impl std::error::Error for RunError {}
 pub fn run(plan: &Plan, targets: &Targets) -> Result<Outcome, RunError> {
     targets.check(plan.hosts.iter().map(String::as_str)).map_err(RunError::Target)?;
     let mixed = !all_stack(plan, targets);
-    let granularity = if mixed { KERNEL_CLOCK } else { Granularity::Ideal };
+    let granularity = if mixed { kernel_clock() } else { Granularity::Ideal };
     run_with(plan, targets, granularity)
 }
 
-/// The tick of the kernels that hosts of ours stand beside: Debian's and Ubuntu's `CONFIG_HZ`.
-pub(crate) const KERNEL_CLOCK: Granularity = Granularity::Wheel { hz: 250 };
+/// The tick of the kernel that hosts of ours stand beside.
+pub(crate) fn kernel_clock() -> Granularity {
+    Granularity::Wheel { hz: kernel_hz() }
+}
+
+/// `CONFIG_HZ` of the kernel that this process runs on.
+#[cfg(feature = "linux")]
+pub(crate) fn kernel_hz() -> u32 {
+    linux::kernel_hz()
+}
+
+/// `CONFIG_HZ` of Debian's and Ubuntu's kernels.
+#[cfg(not(feature = "linux"))]
+pub(crate) fn kernel_hz() -> u32 {
+    250
+}
 
 /// What a host is made of: a NAT box is always ours.
 pub(crate) fn target(plan: &Plan, targets: &Targets, host: usize) -> Target {
@@ -114,7 +128,7 @@ fn run_virtual(plan: &Plan, granularity: Granularity) -> Result<Outcome, RunErro
         .collect();
     let storm = built.world.storm().map(str::to_string);
     let journal = built.world.finish();
-    let mut outcome = outcome(plan, journal, end, hits, reports, None);
+    let mut outcome = outcome(plan, journal, end, hits, reports, slack(Duration::ZERO, granularity));
     outcome.errors.extend(storm);
     Ok(outcome)
 }
@@ -129,14 +143,22 @@ fn report(plan: &Plan, program: &programs::ProgramPlan, ran: &dyn Program, ended
     }
 }
 
-/// Puts an outcome together. `slack` is what real time adds to every tolerance, `None` in virtual time.
+fn slack(noise: Duration, granularity: Granularity) -> check::Slack {
+    let wheel_hz = match granularity {
+        Granularity::Ideal => None,
+        Granularity::Wheel { hz } => Some(hz),
+    };
+    check::Slack { noise, wheel_hz }
+}
+
+/// Puts an outcome together.
 fn outcome(
     plan: &Plan,
     journal: Journal,
     end: RunEnd,
     hits: Vec<u64>,
     mut programs: Vec<ProgramReport>,
-    slack: Option<Duration>,
+    slack: check::Slack,
 ) -> Outcome {
     let mut errors = Vec::new();
     match end {

@@ -84,7 +84,9 @@ fn word(text: &str) -> Result<Target, String> {
     match text {
         "stack" => Ok(Target::Stack),
         "linux" => Ok(Target::Linux),
-        other => Err(format!("`{other}` is no kind of host; write stack, linux, or host=stack,host=linux")),
+        other => {
+            Err(format!("`{other}` is no kind of host; write stack, linux, uml, or host=stack,host=linux"))
+        }
     }
 }
 

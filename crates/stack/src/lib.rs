@@ -64,6 +64,25 @@ pub enum KernelProfile {
     V6_18,
 }
 
+impl KernelProfile {
+    /// The profile for a kernel of that `uname -r`: the newest that is not newer than it.
+    ///
+    /// ```
+    /// use stack::KernelProfile;
+    /// assert_eq!(KernelProfile::of_release("6.12.117"), KernelProfile::V6_12);
+    /// assert_eq!(KernelProfile::of_release("6.1.0-41-amd64"), KernelProfile::V5_15);
+    /// ```
+    pub fn of_release(release: &str) -> KernelProfile {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
+        match (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) {
+            version if version >= (6, 18) => KernelProfile::V6_18,
+            version if version >= (6, 12) => KernelProfile::V6_12,
+            version if version >= (5, 15) => KernelProfile::V5_15,
+            _ => KernelProfile::V4_4,
+        }
+    }
+}
+
 /// What a host is made from.
 #[derive(Clone, Debug)]
 pub struct StackConfig {

@@ -47,6 +47,11 @@ enum Command {
     },
     /// Draw the ladder of a capture (pcap or pcapng; tcpdump's, tshark's, ours).
     Ladder(LadderArgs),
+    /// Run scenarios on our stack and on real kernels, and say where they differ.
+    Twin(TwinArgs),
+    /// Make and list kernels for virtual time: User-Mode Linux.
+    #[command(subcommand)]
+    Kernel(KernelCommand),
     /// Print the JSON Schema of scenario files, for editors.
     Schema,
     /// The process inside a namespace that makes system calls for a scenario.
@@ -92,6 +97,9 @@ pub(crate) struct RunArgs {
     /// Write no capture.
     #[arg(long, conflicts_with = "pcap")]
     no_pcap: bool,
+    /// What the output calls the capture: its name outside a User-Mode Linux.
+    #[arg(long, value_name = "FILE", hide = true)]
+    capture_is: Option<PathBuf>,
     /// Print one JSON value instead of the ladder.
     #[arg(long)]
     json: bool,
@@ -101,6 +109,94 @@ pub(crate) struct RunArgs {
     /// Show every packet: no folding of repetitions.
     #[arg(long)]
     unfold: bool,
+}
+
+impl RunArgs {
+    /// Where the capture goes, if there is one.
+    fn capture(&self, name: &str) -> Option<PathBuf> {
+        match &self.pcap {
+            Some(path) => Some(path.clone()),
+            None if self.no_pcap || self.quiet || self.json => None,
+            None => Some(PathBuf::from(format!("{name}.pcapng"))),
+        }
+    }
+
+    /// The same command line without its capture, with another `--on`.
+    fn words(&self, on: &str, out: &Output) -> Vec<String> {
+        let mut words: Vec<String> = vec!["run".into(), self.scenario.clone(), "--on".into(), on.into()];
+        let lists = [
+            ("--set", &self.set),
+            ("--drop", &self.drop),
+            ("--delay", &self.delay),
+            ("--duplicate", &self.duplicate),
+            ("--corrupt", &self.corrupt),
+        ];
+        for (option, values) in lists {
+            words.extend(values.iter().flat_map(|value| [option.to_owned(), value.clone()]));
+        }
+        let values = [("--seed", self.seed.map(|n| n.to_string())), ("--kernel", self.kernel.clone())];
+        for (option, value) in values {
+            words.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
+        }
+        let switches = [
+            ("--twin", self.twin),
+            ("--json", self.json),
+            ("--quiet", self.quiet),
+            ("--unfold", self.unfold),
+            ("--ascii", !out.unicode),
+        ];
+        words.extend(switches.iter().filter(|(_, on)| *on).map(|(switch, _)| (*switch).to_owned()));
+        words.extend(["--color".into(), if out.color { "always" } else { "never" }.into()]);
+        words
+    }
+}
+
+/// Arguments of `twin`.
+#[derive(Args)]
+pub(crate) struct TwinArgs {
+    /// Names from the catalogue, or paths to scenario files.
+    #[arg(required_unless_present = "all")]
+    scenarios: Vec<String>,
+    /// Every row of the catalogue that the kernel must agree with.
+    #[arg(long, conflicts_with = "scenarios")]
+    all: bool,
+    /// Which kernels: versions that `wirelab kernel list` shows, and `host` for this machine's own (in real time). By
+    /// default the newest User-Mode Linux, or `host` where there is none.
+    #[arg(long, value_name = "VERSION", value_delimiter = ',')]
+    kernel: Vec<String>,
+    /// Twins at a time; by default one a processor.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Write the verdicts to this file, in the form of `scenarios/verdicts.tsv`; what it says of other kernels stays.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// One JSON value instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `kernel` does.
+#[derive(Subcommand)]
+pub(crate) enum KernelCommand {
+    #[command(disable_version_flag = true)]
+    /// Build a User-Mode Linux kernel into the cache. Needs gcc, make, flex, bison, bc; no rights.
+    Build(BuildArgs),
+    /// The kernels in the cache.
+    List,
+}
+
+/// Arguments of `kernel build`.
+#[derive(Args)]
+pub(crate) struct BuildArgs {
+    /// Which of Debian's linux-source packages: 6.12 (the default), 6.1, …
+    #[arg(long, value_name = "VERSION", conflicts_with = "source")]
+    version: Option<String>,
+    /// A kernel tree, or a .tar.xz of one, instead of Debian's package.
+    #[arg(long, value_name = "PATH")]
+    source: Option<PathBuf>,
+    /// Compilers at a time; by default one a processor.
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
 }
 
 /// Arguments of `ladder`.
@@ -134,7 +230,7 @@ pub(crate) enum Exit {
 
 fn main() -> ExitCode {
     // Before anything else: the agent enters a namespace, which only a process without threads can.
-    if let Some(code) = linux::agent_main() {
+    if let Some(code) = linux::uml::guest_main().or_else(linux::agent_main) {
         return code;
     }
     let cli = match Cli::try_parse() {
@@ -152,6 +248,8 @@ fn main() -> ExitCode {
         Command::List { words, json } => commands::list::list(&words, json, &mut out),
         Command::Show { name } => commands::list::show(&name, &mut out),
         Command::Ladder(args) => commands::ladder::ladder(&args, &mut out),
+        Command::Twin(args) => commands::twin::twin(&args, &mut out),
+        Command::Kernel(command) => commands::kernel::kernel(&command, &mut out),
         Command::Schema => commands::list::schema(&mut out),
         Command::Agent => unreachable!("taken before the arguments were parsed"),
     };

@@ -44,7 +44,9 @@ fn the_verdict_names_the_congestion_control_of_the_namespaces() {
     if !permitted("the_verdict_names_the_congestion_control_of_the_namespaces") {
         return;
     }
-    let out = wirelab(&["run", "udp-header", "--twin", "--json", "--no-pcap"]).output().expect("it starts");
+    let out = wirelab(&["run", "udp-header", "--twin", "--on", "linux", "--json", "--no-pcap"])
+        .output()
+        .expect("it starts");
     let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
     let set: Vec<&str> =
         value["twin"]["set"].as_array().expect("a list").iter().filter_map(|v| v.as_str()).collect();
@@ -89,7 +91,7 @@ fn jobs(rows: &[(Plan, Duration)]) -> VecDeque<Job> {
             let how = how.iter().map(ToString::to_string).collect();
             jobs.push_back(Job { row: plan.name.clone(), how, takes: *takes });
         };
-        add(&["--twin"]);
+        add(&["--twin", "--on", "linux"]);
         for host in &plan.hosts {
             add(&["--on", &format!("{host}=linux")]);
         }

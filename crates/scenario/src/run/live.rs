@@ -5,7 +5,7 @@ use sim::ProgramId;
 use stack::Granularity;
 use wire::Medium;
 
-use super::{RunError, build, limit, outcome, report, target};
+use super::{RunError, build, limit, outcome, report, slack, target};
 use crate::outcome::{Outcome, ProgramReport};
 use crate::plan::Plan;
 use crate::plan::hosts::{DEFAULT_MTU, HostPlan};
@@ -80,7 +80,7 @@ pub(super) fn run(plan: &Plan, targets: &Targets, granularity: Granularity) -> R
     let why = end.end;
     let storm = end.world.storm().map(str::to_string);
     let journal = end.world.finish();
-    let mut outcome = outcome(plan, journal, why, hits, reports, Some(plan.tolerance));
+    let mut outcome = outcome(plan, journal, why, hits, reports, slack(plan.tolerance, granularity));
     outcome.errors.extend(storm);
     Ok(outcome)
 }

@@ -1,6 +1,9 @@
 //! One file a command.
 
+mod inside;
+pub(crate) mod kernel;
 pub(crate) mod ladder;
 pub(crate) mod list;
 pub(crate) mod run;
 mod save;
+pub(crate) mod twin;

@@ -12,6 +12,24 @@ use crate::{Exit, RunArgs};
 
 /// Runs a scenario as the command line says.
 pub(crate) fn run(args: &RunArgs, out: &mut Output) -> Exit {
+    let inside = match super::inside::targets(&args.on) {
+        // The twin is in virtual time where it can be; `--on linux` asks for this machine's kernel.
+        Ok(None) if args.twin && args.on == "stack" => {
+            linux::uml::find(None).ok().map(|k| ("linux".into(), k))
+        }
+        Ok(None) => None,
+        Ok(Some(on)) => match linux::uml::find(None) {
+            Ok(kernel) => Some((on, kernel)),
+            Err(e) => return super::kernel::refused(&e, out),
+        },
+        Err(e) => {
+            out.error(format_args!("--on {}: {e}", args.on), None);
+            return Exit::Usage;
+        }
+    };
+    if let Some((on, kernel)) = inside {
+        return super::inside::run(args, &on, &kernel, out);
+    }
     match Job::prepare(args, out) {
         Ok(job) if args.twin => job.twin(out),
         Ok(job) => job.run(out),
@@ -64,6 +82,9 @@ impl<'a> Job<'a> {
             out.line(serde_json::to_string_pretty(&value).expect("JSON values print"));
         } else if !self.args.quiet {
             self.print(&outcome, out);
+            if let Some(known) = self.known() {
+                out.line(format_args!("kernel   {known}"));
+            }
             if let Some(diff) = &diff {
                 out.line(out.strong("changed against the file's own run"));
                 out.data(diff.render(out.width));
@@ -73,6 +94,19 @@ impl<'a> Job<'a> {
             }
         }
         verdict(&outcome, out)
+    }
+
+    /// What kernels said of this run, when it is the catalogue's own.
+    fn known(&self) -> Option<String> {
+        let own = !self.overrides.changes_run() && self.args.on == "stack" && self.args.seed.is_none();
+        let verdicts = scenario::verdicts::of(&self.plan.name).filter(|_| own);
+        let texts: Vec<String> = verdicts
+            .map(|known| {
+                let word = if known.agrees() { "agrees" } else { "differs" };
+                format!("Linux {} {word} ({})", known.kernel, known.date)
+            })
+            .collect();
+        (!texts.is_empty()).then(|| texts.join(" · "))
     }
 
     /// The file's own run, when the command line changes it.
@@ -110,10 +144,8 @@ impl<'a> Job<'a> {
     }
 
     fn judge(&self, verdict: &Verdict, out: &mut Output) -> Exit {
-        for (side, outcome) in [("stack", &verdict.stack), ("linux", &verdict.linux)] {
-            for problem in outcome.problems() {
-                out.error(format_args!("{side}: {problem}"), None);
-            }
+        for problem in verdict.problems() {
+            out.error(problem, None);
         }
         if !verdict.agree {
             out.error(
@@ -152,13 +184,9 @@ impl<'a> Job<'a> {
     }
 
     fn write_capture(&self, outcome: &Outcome, out: &mut Output) -> Result<Option<PathBuf>, Exit> {
-        let path = match &self.args.pcap {
-            Some(path) => path.clone(),
-            None if self.args.no_pcap || self.args.quiet || self.args.json => return Ok(None),
-            None => PathBuf::from(format!("{}.pcapng", self.name)),
-        };
+        let Some(path) = self.args.capture(&self.name) else { return Ok(None) };
         match save(&path, |w| analysis::pcapng(&outcome.journal, w).map(drop)) {
-            Ok(()) => Ok(Some(path)),
+            Ok(()) => Ok(Some(self.args.capture_is.clone().unwrap_or(path))),
             Err(e) => {
                 let hint = "`--pcap FILE` writes it elsewhere, `--no-pcap` not at all";
                 out.error(format_args!("cannot write {}: {e}", path.display()), Some(hint));
@@ -201,10 +229,10 @@ fn twin_json(verdict: &Verdict) -> Value {
     json!({
         "agree": verdict.agree,
         "kernel": verdict.kernel,
+        "hz": verdict.hz,
         "set": verdict.set,
         "differences": verdict.differences,
-        "linux_ok": verdict.linux.ok(),
-        "linux_problems": verdict.linux.problems(),
+        "problems": verdict.problems(),
     })
 }
 
@@ -224,6 +252,12 @@ fn overrides(args: &RunArgs) -> Overrides {
     }
 }
 
+/// What a scenario's capture is called, without reading it.
+pub(super) fn short_name(scenario: &str) -> String {
+    let path = Path::new(scenario);
+    path.file_stem().map_or_else(|| scenario.to_owned(), |s| s.to_string_lossy().into_owned())
+}
+
 /// The scenario's text, what messages call it, and its short name. A path is what has a slash or ends in
 /// `.toml` and exists; anything else is a name of the catalogue.
 fn source(scenario: &str, out: &mut Output) -> Result<(String, String, String), Exit> {
@@ -238,7 +272,7 @@ fn source(scenario: &str, out: &mut Output) -> Result<(String, String, String), 
             }
         };
     }
-    let name = path.file_stem().map_or_else(|| scenario.to_owned(), |s| s.to_string_lossy().into_owned());
+    let name = short_name(scenario);
     match std::fs::read_to_string(path) {
         Ok(text) => Ok((text, scenario.to_owned(), name)),
         Err(e) => {
