@@ -130,7 +130,7 @@ impl Seen<'_> {
                 match table {
                     Some((_, text)) if count.contains(lines_with(text, contains)) => None,
                     None if count.contains(0) => None,
-                    Some((_, text)) => Some(format!("it is:\n{text}")),
+                    Some((_, text)) => Some(told_table(text, lines_with(text, contains))),
                     None => {
                         let names: Vec<&str> =
                             self.journal.nodes[*host].tables.iter().map(|(n, _)| n.as_str()).collect();
@@ -305,6 +305,16 @@ fn is_local(addrs: &str, want: LocalEnd) -> bool {
     let Some((addr, port)) = addrs.split(' ').next().and_then(|a| a.rsplit_once(':')) else { return false };
     let addr = addr.trim_matches(['[', ']']);
     want.port.is_none_or(|p| port.parse() == Ok(p)) && want.addr.is_none_or(|a| addr.parse() == Ok(a))
+}
+
+/// A table that is not as expected; only the start of a long one.
+fn told_table(text: &str, with: u64) -> String {
+    const SHOWN: usize = 20;
+    let lines: Vec<&str> = text.lines().collect();
+    let start = lines[..lines.len().min(SHOWN)].join("\n");
+    let more = lines.len().saturating_sub(SHOWN);
+    let rest = if more > 0 { format!("\n... and {more} lines more") } else { String::new() };
+    format!("{with} lines of it have that; it is:\n{start}{rest}")
 }
 
 /// Lines of a table with a text, columns taken as separated by one blank.

@@ -9,13 +9,23 @@ const MAX_PERIOD: usize = 8;
 /// Fewest rows that folding must save.
 const MIN_SAVED: usize = 6;
 
+/// Longest pattern in a ladder that is long even so, where rows that differ in numbers only count as alike.
+const MAX_LONG_PERIOD: usize = 40;
+/// Rows that a reader can be asked to look at.
+const LONG: usize = 250;
+
 /// Replaces the second and later turns of a repeated pattern of rows.
 pub(super) fn repeats(rows: Vec<Row>) -> Vec<Row> {
+    let rows = folded(rows, MAX_PERIOD, key, false);
+    if rows.len() > LONG { folded(rows, MAX_LONG_PERIOD, loose_key, true) } else { rows }
+}
+
+fn folded(rows: Vec<Row>, longest: usize, key: fn(&Row) -> Option<String>, alike: bool) -> Vec<Row> {
     let keys: Vec<Option<String>> = rows.iter().map(key).collect();
     let mut out = Vec::with_capacity(rows.len());
     let mut i = 0;
     while i < rows.len() {
-        let best = (1..=MAX_PERIOD)
+        let best = (1..=longest)
             .filter(|p| i + 2 * p <= rows.len())
             .map(|p| (p, turns(&keys, i, p)))
             .filter(|&(p, turns)| (turns - 1) * p >= MIN_SAVED)
@@ -26,26 +36,31 @@ pub(super) fn repeats(rows: Vec<Row>) -> Vec<Row> {
             continue;
         };
         out.extend_from_slice(&rows[i..i + period]);
-        let again = &rows[i + period..i + period * turns];
-        let mut numbers = again.iter().filter_map(|r| match &r.what {
-            RowKind::Packet(p) => Some(p.number),
-            RowKind::Event(_) | RowKind::Idle { .. } | RowKind::Folded { .. } => None,
-        });
-        let first = numbers.next();
-        let packets = first.map(|f| (f, numbers.next_back().unwrap_or(f)));
-        out.push(Row {
-            at_ns: again[0].at_ns,
-            what: RowKind::Folded {
-                period,
-                times: turns - 1,
-                packets,
-                until_ns: again.last().map_or(0, |r| r.at_ns),
-            },
-            records: again.iter().flat_map(|r| r.records.iter().copied()).collect(),
-        });
+        out.push(fold(&rows[i + period..i + period * turns], period, turns - 1, alike));
         i += period * turns;
     }
     out
+}
+
+/// The row that stands for those that came again.
+fn fold(again: &[Row], period: usize, times: usize, alike: bool) -> Row {
+    let numbers = || {
+        again.iter().filter_map(|r| match &r.what {
+            RowKind::Packet(p) => Some((p.number, p.number)),
+            RowKind::Folded { packets, .. } => *packets,
+            RowKind::Event(_) | RowKind::Idle { .. } => None,
+        })
+    };
+    let packets = numbers().next().zip(numbers().next_back()).map(|(first, last)| (first.0, last.1));
+    let until_ns = again.last().map_or(0, |r| match r.what {
+        RowKind::Folded { until_ns, .. } => until_ns,
+        _ => r.at_ns,
+    });
+    Row {
+        at_ns: again[0].at_ns,
+        what: RowKind::Folded { period, times, packets, until_ns, alike },
+        records: again.iter().flat_map(|r| r.records.iter().copied()).collect(),
+    }
 }
 
 /// How many times the `period` rows from `start` on come one after the other.
@@ -73,6 +88,25 @@ fn key(row: &Row) -> Option<String> {
         },
         RowKind::Idle { .. } | RowKind::Folded { .. } => None,
     }
+}
+
+/// The same for long ladders: descriptors, ports and lengths of another round do not count, nor which segment was pushed.
+fn loose_key(row: &Row) -> Option<String> {
+    let strict = match &row.what {
+        RowKind::Folded { period, .. } => return Some(format!("{period} rows again")),
+        _ => key(row)?,
+    };
+    let mut out = String::with_capacity(strict.len());
+    let mut in_number = false;
+    for c in strict.replace(" P. ", " . ").chars() {
+        match (c.is_ascii_digit(), in_number) {
+            (true, true) => {}
+            (true, false) => out.push('n'),
+            (false, _) => out.push(c),
+        }
+        in_number = c.is_ascii_digit();
+    }
+    Some(out)
 }
 
 /// The words without the numbers that count: after `id`, `seq` and `ack`.

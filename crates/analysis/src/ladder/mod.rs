@@ -126,6 +126,8 @@ pub enum RowKind {
         packets: Option<(u32, u32)>,
         /// When the last of them happened.
         until_ns: u64,
+        /// They are alike, not the same: descriptors, ports and other numbers differ.
+        alike: bool,
     },
 }
 

@@ -319,10 +319,9 @@ impl Builder<'_> {
                 RowKind::Event(e) => e.column != column,
                 RowKind::Idle { .. } | RowKind::Folded { .. } => true,
             });
-            let room = |p: &PacketRow| {
-                let beside = p.after.iter().filter(|l| l.column == column);
-                beside.map(|l| l.text.width() + 2).sum::<usize>() + text.width() <= MAX_LABEL
-            };
+            // One label: what does not fit beside it would stand before what happened meanwhile elsewhere.
+            let room =
+                |p: &PacketRow| p.after.iter().all(|l| l.column != column) && text.width() <= MAX_LABEL;
             if let (true, RowKind::Packet(p)) = (clean, &mut self.rows[row].what)
                 && room(p)
             {

@@ -320,14 +320,14 @@ impl<'a> Layout<'a> {
                 let rough = if *ns >= 10 * tenth { (ns + tenth / 2) / tenth * tenth } else { *ns };
                 self.remark(&format!("{mark} {} pass", span(rough)), lines);
             }
-            RowKind::Folded { period, times, packets, until_ns } => {
+            RowKind::Folded { period, times, packets, until_ns, alike } => {
                 let mark = if self.glyphs.unicode { "…" } else { "..." };
                 let rows = if *period == 1 { "row".to_string() } else { format!("{period} rows") };
                 let numbers = packets.map_or(String::new(), |(a, b)| format!(" (#{a} to #{b})"));
-                let text = format!(
-                    "{mark} the same {rows} {times} times more{numbers}, until {} s",
-                    seconds(*until_ns, self.time_digits)
-                );
+                let often = if *times == 1 { "once more".to_string() } else { format!("{times} times more") };
+                let what = if *alike { format!("{rows} like these") } else { format!("the same {rows}") };
+                let until = seconds(*until_ns, self.time_digits);
+                let text = format!("{mark} {what} {often}{numbers}, until {until} s");
                 self.remark(&text, lines);
             }
         }

@@ -89,6 +89,15 @@ impl Sockets {
         table.fds.get(at).copied().flatten().ok_or(Errno::EBADF)
     }
 
+    /// Whether a descriptor is free: `EMFILE` otherwise. `accept` reserves its own before it looks for a connection
+    /// (socket.c `__sys_accept4_file`).
+    pub(super) fn has_free_fd(&self, pid: Pid) -> Result<(), Errno> {
+        let table = &self.fd_tables[self.process(pid).ok_or(Errno::ESRCH)?.fd_table];
+        let open = table.fds.iter().filter(|f| f.is_some()).count();
+        let room = i64::from(table.limit) - i64::from(FIRST_FD);
+        if i64::try_from(open).is_ok_and(|open| open < room) { Ok(()) } else { Err(Errno::EMFILE) }
+    }
+
     pub(super) fn install(&mut self, pid: Pid, file: FileId) -> Result<Fd, Errno> {
         let fd_table = self.process(pid).ok_or(Errno::ESRCH)?.fd_table;
         self.fd_tables[fd_table].install(file)

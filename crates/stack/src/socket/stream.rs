@@ -211,6 +211,10 @@ impl Stack {
     }
 
     fn tcp_sys_accept(&mut self, now: Instant, pid: Pid, id: u32, nonblock: bool) -> Step {
+        // The connection stays in the queue of a process that has no descriptor left.
+        if let Err(errno) = self.sockets.has_free_fd(pid) {
+            return Step::Done(Err(errno));
+        }
         let child = match self.tcp_accept(id) {
             Ok(child) => child,
             Err(Errno::EAGAIN) => {
