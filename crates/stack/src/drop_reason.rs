@@ -86,6 +86,7 @@ drop_reasons! {
     Pfmemalloc "PFMEMALLOC" "memory pressure";
     TunnelUnknown "TUNNEL_UNKNOWN" "no tunnel for this outer header or key";
     TunnelRecursion "TUNNEL_RECURSION" "tunnels nested too deeply";
+    TcpMd5unexpected "TCP_MD5UNEXPECTED" "signed (MD5), and no key is expected";
     TcpInvalidSequence "TCP_INVALID_SEQUENCE" "outside the receive window";
     TcpInvalidEndSequence "TCP_INVALID_END_SEQUENCE" "ends beyond the receive window while data waits to be read";
     TcpOldSequence "TCP_OLD_SEQUENCE" "an old sequence number: a duplicate";

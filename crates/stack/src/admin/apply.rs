@@ -69,6 +69,10 @@ impl Stack {
                 Ok(())
             }
             Admin::Neigh(command) => self.admin_neigh(now, command),
+            Admin::TcpMetricsFlush { remote } => {
+                self.tcp.peers.metrics.flush(*remote);
+                Ok(())
+            }
             Admin::NeighFlush { dev, ipv6, all } => {
                 let ifindex = dev.as_deref().map(|d| self.named_dev(d)).transpose()?;
                 self.neigh_flush(now, ifindex, *ipv6, *all);

@@ -81,6 +81,11 @@ pub enum Admin {
         /// `all`, or permanent and noarp entries stay.
         all: bool,
     },
+    /// `ip tcp_metrics flush all|ADDRESS`, `ip tcp_metrics delete ADDRESS`
+    TcpMetricsFlush {
+        /// What is remembered of this peer; of all when `None`.
+        remote: Option<IpAddr>,
+    },
     /// `sysctl -w NAME=VALUE`
     Sysctl {
         /// As written, with dots or slashes.

@@ -158,13 +158,28 @@ fn ip(w: &mut Words) -> Result<Admin, AdminError> {
         }
         object = w.need("link, address, route or neighbour")?;
     }
-    match choose(&object, "an object of ip", &["address", "addr", "route", "link", "neighbour", "neighbor"])?
-    {
+    let objects = ["address", "addr", "route", "link", "neighbour", "neighbor", "tcp_metrics", "tcpmetrics"];
+    match choose(&object, "an object of ip", &objects)? {
+        "tcp_metrics" | "tcpmetrics" => tcp_metrics(w),
         "link" => link(w),
         "route" => route(w, family),
         "neighbour" | "neighbor" => neigh(w, family),
         _ => addr(w, family),
     }
+}
+
+fn tcp_metrics(w: &mut Words) -> Result<Admin, AdminError> {
+    let verb = w.need("flush or delete")?;
+    let flush = choose(&verb, "what wirelab does with tcp_metrics", &["flush", "delete"])? == "flush";
+    let word = match w.next() {
+        None if flush => return Ok(Admin::TcpMetricsFlush { remote: None }),
+        Some(word) if flush && word.text == "all" => return Ok(Admin::TcpMetricsFlush { remote: None }),
+        Some(word) if word.text == "address" => w.need("an address")?,
+        Some(word) => word,
+        None => w.need("an address")?,
+    };
+    let wrong = |_| word.wrong(format!("{:?} is not an address", word.text), None);
+    Ok(Admin::TcpMetricsFlush { remote: Some(word.text.parse().map_err(wrong)?) })
 }
 
 /// `A`, `A/LEN` or `default`; a missing length means the whole address.

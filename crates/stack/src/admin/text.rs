@@ -53,6 +53,8 @@ impl Display for Admin {
                 // `nud all` includes permanent and noarp entries.
                 f.write_str(if *all { " nud all" } else { "" })
             }
+            Admin::TcpMetricsFlush { remote: None } => f.write_str("ip tcp_metrics flush all"),
+            Admin::TcpMetricsFlush { remote: Some(remote) } => write!(f, "ip tcp_metrics delete {remote}"),
             Admin::Sysctl { name, value } => {
                 let plain = !value.is_empty() && !value.contains(char::is_whitespace);
                 if plain {

@@ -9,6 +9,7 @@ use super::options::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, SOL_SOCKET};
 use super::set_socket::{NOT_MODELLED, flag, from_flag, int};
 use crate::call::{Domain, OptValue, SockOpt};
 use crate::tcp::cc::Cc;
+use crate::tcp::fastopen::keys::Keys;
 use crate::tcp::info::INFO_BYTES;
 use crate::tcp::tcb::{Nagle, State};
 use crate::{Errno, Stack};
@@ -89,6 +90,11 @@ impl Stack {
             }
             IPPROTO_IPV6 if domain == Domain::Inet6 => {
                 super::set_ip::get_ipv6_option(&self.tcp.socks[id].opts, opt)
+            }
+            // It can be read once.
+            IPPROTO_TCP if opt == SockOpt::TCP_SAVED_SYN => {
+                let saved = self.tcp.socks[id].saved_syn.take().unwrap_or_default();
+                Ok(OptValue::Bytes(saved.into_vec().into()))
             }
             IPPROTO_TCP => self.get_tcp(now, id, opt),
             _ => return Err(Errno::EOPNOTSUPP),
@@ -281,12 +287,60 @@ impl Stack {
                     tcb.rcv.ssthresh = tcb.rcv.ssthresh.min(clamp);
                 }
             }
-            SockOpt::TCP_INFO => return Err(Errno::ENOPROTOOPT),
+            SockOpt::TCP_FASTOPEN
+            | SockOpt::TCP_FASTOPEN_CONNECT
+            | SockOpt::TCP_FASTOPEN_NO_COOKIE
+            | SockOpt::TCP_FASTOPEN_KEY => return self.set_fastopen(id, opt, value),
+            SockOpt::TCP_SAVE_SYN => prep.save_syn = within(value, 0, 2)? as u8, // checked
+            // Without CONFIG_TCP_AO, as on the reference machine.
+            SockOpt::TCP_INFO | SockOpt::TCP_AO_ADD_KEY | SockOpt::TCP_AO_DEL_KEY | SockOpt::TCP_AO_INFO => {
+                return Err(Errno::ENOPROTOOPT);
+            }
             _ => return Err(NOT_MODELLED),
         }
         let user = sock.prep.user;
         if let Some(tcb) = &mut sock.tcb {
             tcb.user = user;
+        }
+        Ok(())
+    }
+
+    /// `TCP_FASTOPEN…`; who may set them depends on the state.
+    fn set_fastopen(&mut self, id: u32, opt: SockOpt, value: &OptValue) -> Result<(), Errno> {
+        let sock = &mut self.tcp.socks[id];
+        let listens = sock.listener.is_some();
+        let closed = !listens && sock.tcb.as_ref().is_none_or(|t| t.state() == State::Close);
+        let own = &mut sock.prep.fastopen;
+        match opt {
+            SockOpt::TCP_FASTOPEN_KEY => {
+                let OptValue::Bytes(bytes) = value else { return Err(Errno::EINVAL) };
+                own.keys = Some(Box::new(Keys::from_bytes(bytes).ok_or(Errno::EINVAL)?));
+            }
+            SockOpt::TCP_FASTOPEN => {
+                let n = u32::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
+                if !closed && !listens {
+                    return Err(Errno::EINVAL);
+                }
+                own.max_qlen = n.min(u32::try_from(self.sysctl.ns.somaxconn).unwrap_or(0));
+                self.fastopen_init_key();
+            }
+            SockOpt::TCP_FASTOPEN_CONNECT => {
+                let on = within(value, 0, 1)? == 1;
+                if self.sysctl.ns.tcp_fastopen & crate::tcp::fastopen::CLIENT_ENABLE == 0 {
+                    return Err(Errno::EOPNOTSUPP);
+                }
+                if !closed {
+                    return Err(Errno::EINVAL);
+                }
+                own.connect = on;
+            }
+            _ => {
+                let on = within(value, 0, 1)? == 1;
+                if !closed && !listens {
+                    return Err(Errno::EINVAL);
+                }
+                own.no_cookie = on;
+            }
         }
         Ok(())
     }
@@ -350,6 +404,14 @@ impl Stack {
                 let info = sock.tcb.as_ref().map_or_else(Vec::new, |t| t.cc.info(t.mss.into()));
                 OptValue::Bytes(info.into())
             }
+            SockOpt::TCP_FASTOPEN => OptValue::Int(prep.fastopen.max_qlen.into()),
+            SockOpt::TCP_FASTOPEN_CONNECT => from_flag(prep.fastopen.connect),
+            SockOpt::TCP_FASTOPEN_NO_COOKIE => from_flag(prep.fastopen.no_cookie),
+            SockOpt::TCP_FASTOPEN_KEY => {
+                let keys = prep.fastopen.keys.as_deref().copied().unwrap_or_default();
+                OptValue::Bytes(keys.to_bytes().into())
+            }
+            SockOpt::TCP_SAVE_SYN => OptValue::Int(prep.save_syn.into()),
             SockOpt::TCP_INFO => OptValue::Bytes(match &sock.tcb {
                 Some(tcb) => tcb.info(now),
                 None => {

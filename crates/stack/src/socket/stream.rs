@@ -1,5 +1,7 @@
 //! System calls on TCP's sockets: what blocks, what is returned. Linux: net/socket.c, af_inet.c, tcp.c `tcp_poll`.
 
+use core::ops::ControlFlow::{self, Break, Continue};
+
 use wire::{Bytes, Instant};
 
 use super::Pid;
@@ -9,11 +11,12 @@ use super::wait::{Timeout, Wait};
 use crate::call::{Call, Data, Domain, Fd, MsgFlags, PollEvents, Ret, SockAddr};
 use crate::socket::Dgram;
 use crate::tcp::call::Connecting;
+use crate::tcp::fastopen;
 use crate::tcp::recv::{Borrowed, Read, RecvRequest};
 use crate::tcp::send::Sent;
 use crate::tcp::send_buffer::Source;
 use crate::tcp::sock::{Phase, TcpSock};
-use crate::tcp::tcb::State;
+use crate::tcp::tcb::{State, Tcb};
 use crate::udp::read::nothing;
 use crate::{Errno, Stack};
 
@@ -27,6 +30,8 @@ pub(super) struct Progress {
     /// Bytes taken by a `send`, or read by a `recv` with `MSG_WAITALL`.
     pub(super) bytes: usize,
     pub(super) buffer: Vec<u8>,
+    /// A `send` that opens the connection waits for the handshake; `bytes` are in the SYN.
+    pub(super) opening: bool,
 }
 
 /// The descriptor that a call on one socket names.
@@ -106,7 +111,10 @@ impl Stack {
         if tcb.shutdown_rd {
             events = events | input | PollEvents::RDHUP;
         }
-        if !matches!(state, State::SynSent | State::SynRecv) {
+        if state == State::SynSent && tcb.fo.deferred {
+            events = events | output; // a write sends the SYN
+        }
+        if !matches!(state, State::SynSent | State::SynRecv) || tcb.passive_fastopen() {
             if tcb.is_readable() {
                 events = events | input;
             }
@@ -139,13 +147,16 @@ impl Stack {
             }
             Call::RecvMsg { lens, flags, .. } => self.tcp_sys_recv(now, pid, id, lens.iter().sum(), *flags),
             Call::Write { data, .. } => {
-                self.tcp_sys_send(now, pid, id, core::slice::from_ref(data), MsgFlags(0))
+                self.tcp_sys_send(now, pid, id, core::slice::from_ref(data), MsgFlags(0), None)
             }
-            Call::Writev { data, .. } => self.tcp_sys_send(now, pid, id, data, MsgFlags(0)),
-            Call::Send { data, flags, .. } | Call::SendTo { data, flags, .. } => {
-                self.tcp_sys_send(now, pid, id, core::slice::from_ref(data), *flags)
+            Call::Writev { data, .. } => self.tcp_sys_send(now, pid, id, data, MsgFlags(0), None),
+            Call::Send { data, flags, .. } => {
+                self.tcp_sys_send(now, pid, id, core::slice::from_ref(data), *flags, None)
             }
-            Call::SendMsg { data, flags, .. } => self.tcp_sys_send(now, pid, id, data, *flags),
+            Call::SendTo { data, flags, addr, .. } => {
+                self.tcp_sys_send(now, pid, id, core::slice::from_ref(data), *flags, Some(*addr))
+            }
+            Call::SendMsg { data, flags, addr, .. } => self.tcp_sys_send(now, pid, id, data, *flags, *addr),
             Call::Shutdown { how, .. } => zero(self.tcp_shutdown(now, id, *how)),
             Call::SetSockOpt { opt, value, .. } => zero(self.tcp_setsockopt(now, id, *opt, value)),
             Call::GetSockOpt { opt, .. } => Step::Done(self.tcp_getsockopt(now, id, *opt).map(Ret::Opt)),
@@ -191,7 +202,7 @@ impl Stack {
     }
 
     fn tcp_sys_connect(&mut self, now: Instant, id: u32, addr: SockAddr) -> Step {
-        match self.tcp_connect(now, id, addr) {
+        match self.tcp_connect(now, id, Some(addr), None) {
             Connecting::Done(result) => zero(result),
             Connecting::Wait(errno) => {
                 let sock = &self.tcp.socks[id];
@@ -247,19 +258,100 @@ impl Stack {
         }
     }
 
-    fn tcp_sys_send(&mut self, now: Instant, pid: Pid, id: u32, data: &[Data], flags: MsgFlags) -> Step {
+    /// `tcp_sendmsg_fastopen`: opens the connection with data. `Continue`: it is there, so many bytes went with
+    /// the SYN.
+    fn tcp_send_open(
+        &mut self,
+        now: Instant,
+        pid: Pid,
+        id: u32,
+        data: &Bytes,
+        flags: MsgFlags,
+        addr: Option<SockAddr>,
+    ) -> ControlFlow<Step, usize> {
+        let resumed = self.sockets.progress(pid).opening;
+        let result = if resumed {
+            self.tcp_connect(now, id, addr, None)
+        } else {
+            let unspecified = addr.is_some_and(|a| !matches!(a, SockAddr::Ip(_)));
+            if self.sysctl.ns.tcp_fastopen & fastopen::CLIENT_ENABLE == 0 || unspecified {
+                return Break(Step::Done(Err(Errno::EOPNOTSUPP)));
+            }
+            if self.tcp.socks[id].tcb.as_ref().is_some_and(|t| t.fo.request.is_some()) {
+                return Break(Step::Done(Err(Errno::EALREADY)));
+            }
+            self.tcp_connect(now, id, addr, Some(fastopen::Request::new(data.clone())))
+        };
+        let sock = &mut self.tcp.socks[id];
+        let request = sock.tcb.as_mut().and_then(|t| t.fo.request.as_ref());
+        let (copied, more) = request.map_or((0, false), |r| (r.copied, r.has_more()));
+        let taken =
+            |errno| if copied > 0 && errno == Errno::EINPROGRESS { Ok(count(copied)) } else { Err(errno) };
+        if let Connecting::Wait(errno) = result {
+            let timeo = sock.opts.sndtimeo;
+            let nonblock = self.sockets.files[sock.file].nonblock || flags.has(MsgFlags::DONTWAIT);
+            if !nonblock && timeo.is_none_or(|t| !t.is_zero()) {
+                let errno = if resumed { Errno::EINPROGRESS } else { errno };
+                let file = sock.file;
+                if let Some(tcb) = &mut sock.tcb {
+                    tcb.writer_waits = more;
+                    tcb.fo.deferred = false;
+                }
+                let progress = Progress { opening: true, ..Progress::default() };
+                self.sockets.set_progress(pid, progress);
+                let timeout = timeo.map_or(Timeout::Never, Timeout::Jiffies);
+                return Break(Step::Wait(Wait {
+                    on: vec![(file, PollEvents(u32::MAX), false)],
+                    timeout,
+                    over: taken(errno),
+                }));
+            }
+        }
+        if let Some(tcb) = &mut sock.tcb {
+            tcb.fo.request = None;
+            tcb.fo.deferred = false;
+            tcb.writer_waits = false;
+        }
+        match result {
+            Connecting::Done(Ok(())) => Continue(copied),
+            Connecting::Done(Err(errno)) => Break(Step::Done(Err(errno))),
+            Connecting::Wait(errno) => Break(Step::Done(taken(errno))),
+        }
+    }
+
+    fn tcp_sys_send(
+        &mut self,
+        now: Instant,
+        pid: Pid,
+        id: u32,
+        data: &[Data],
+        flags: MsgFlags,
+        addr: Option<SockAddr>,
+    ) -> Step {
         let data: Bytes = match data {
             [one] => one.bytes(),
             many => many.iter().flat_map(|d| d.bytes().to_vec()).collect::<Vec<u8>>().into(),
         };
+        if flags.has(MsgFlags::ZEROCOPY) {
+            return Step::Done(Err(Errno::EOPNOTSUPP));
+        }
+        let sock = &self.tcp.socks[id];
+        let Progress { bytes: mut from, opening, .. } = self.sockets.progress(pid);
+        let deferred = sock.tcb.as_ref().is_some_and(|t| t.fo.deferred);
+        if opening || deferred || (from == 0 && flags.has(MsgFlags::FASTOPEN)) {
+            if opening {
+                self.sockets.set_progress(pid, Progress { opening, ..Progress::default() });
+            }
+            match self.tcp_send_open(now, pid, id, &data, flags, addr) {
+                Continue(copied) if copied == data.len() => return Step::Done(Ok(count(copied))),
+                Continue(copied) => from = copied,
+                Break(step) => return step,
+            }
+        }
         let sock = &mut self.tcp.socks[id];
         if sock.tcb.is_none() {
             return Step::Done(Err(sock.error.take().unwrap_or(Errno::EPIPE)));
         }
-        if flags.has(MsgFlags::FASTOPEN) || flags.has(MsgFlags::ZEROCOPY) {
-            return Step::Done(Err(Errno::EOPNOTSUPP));
-        }
-        let from = self.sockets.progress(pid).bytes;
         self.tcp_sync_route(now, id);
         let result = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, Source::Shared(&data), from, flags));
         self.tcp_release_closed(now, id);
@@ -275,7 +367,11 @@ impl Stack {
             return Step::Done(soft);
         }
         let file = sock.file;
-        self.sockets.set_progress(pid, Progress { bytes: sent, buffer: Vec::new() });
+        self.sockets.set_progress(pid, Progress { bytes: sent, ..Progress::default() });
+        let connecting = |t: &&mut Box<Tcb>| matches!(t.state(), State::SynSent | State::SynRecv);
+        if let Some(tcb) = self.tcp.socks[id].tcb.as_mut().filter(connecting) {
+            tcb.writer_waits = true;
+        }
         let timeout = timeo.map_or(Timeout::Never, Timeout::Jiffies);
         Step::Wait(Wait { on: vec![(file, PollEvents(u32::MAX), false)], timeout, over: soft })
     }
@@ -295,7 +391,7 @@ impl Stack {
         if flags.has(MsgFlags::OOB) {
             return self.tcp_sys_recv_urgent(now, id, flags, oob_inline);
         }
-        let Progress { bytes: had, mut buffer } = self.sockets.progress(pid);
+        let Progress { bytes: had, mut buffer, .. } = self.sockets.progress(pid);
         let request = RecvRequest { len, flags, oob_inline, wait: !at_once };
         self.tcp_sync_route(now, id);
         let result = self.tcp_step(now, id, |tcb, cx| tcb.recv(cx, &request, had, &mut buffer));
@@ -308,7 +404,7 @@ impl Stack {
             return Step::Done(Err(Errno::EAGAIN));
         }
         let over = if had > 0 { Ok(received(had, buffer.clone(), MsgFlags(0))) } else { Err(Errno::EAGAIN) };
-        self.sockets.set_progress(pid, Progress { bytes: had, buffer });
+        self.sockets.set_progress(pid, Progress { bytes: had, buffer, opening: false });
         let timeout = timeo.map_or(Timeout::Never, Timeout::Jiffies);
         Step::Wait(Wait {
             on: vec![(file, READABLE | PollEvents::ERR | PollEvents::RDHUP, false)],
@@ -322,8 +418,14 @@ impl Stack {
     pub fn send_from(&mut self, now: Instant, pid: Pid, fd: Fd, data: &[u8]) -> Result<usize, Errno> {
         let id = self.tcp_of(pid, fd).ok_or(Errno::ENOTSOCK)?;
         let sock = &mut self.tcp.socks[id];
-        if sock.tcb.is_none() {
-            return Err(sock.error.take().unwrap_or(Errno::EPIPE));
+        let Some(tcb) = &sock.tcb else { return Err(sock.error.take().unwrap_or(Errno::EPIPE)) };
+        if tcb.fo.deferred {
+            // TCP_FASTOPEN_CONNECT: the SYN takes what fits.
+            let data = Data::Literal(data.into());
+            let step = self.tcp_sys_send(now, pid, id, &[data], MsgFlags::DONTWAIT, None);
+            self.run_loopback(now);
+            let Step::Done(result) = step else { return Err(Errno::EAGAIN) };
+            return result.map(|r| usize::try_from(r.value()).expect("a length"));
         }
         self.tcp_sync_route(now, id);
         let sent = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, Source::Borrowed(data), 0, MsgFlags(0)));

@@ -95,7 +95,7 @@ sysctls! {
         "net.ipv4.tcp_ecn_option_beacon" tcp_ecn_option_beacon: u8 = 3, up_to(3);
         "net.ipv4.tcp_fastopen" tcp_fastopen: i32 = 1, INT;
         "net.ipv4.tcp_fastopen_blackhole_timeout_sec" tcp_fastopen_blackhole_timeout_sec: Duration = secs(0), Codec::Seconds;
-        "net.ipv4.tcp_fastopen_key" tcp_fastopen_key: String = "00000000-00000000-00000000-00000000".into(), Codec::Text;
+        "net.ipv4.tcp_fastopen_key" tcp_fastopen_key: crate::tcp::fastopen::keys::Keys = crate::tcp::fastopen::keys::Keys::default(), Codec::Text;
         "net.ipv4.tcp_fin_timeout" tcp_fin_timeout: Duration = secs(60), Codec::Seconds;
         "net.ipv4.tcp_frto" tcp_frto: u8 = 2, U8;
         "net.ipv4.tcp_invalid_ratelimit" tcp_invalid_ratelimit: Duration = Duration::from_millis(500), Codec::Millis;

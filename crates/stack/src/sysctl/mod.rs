@@ -11,7 +11,7 @@ mod conf;
 mod global;
 mod known;
 mod name;
-mod value;
+pub(crate) mod value;
 
 use core::fmt;
 use std::sync::{Arc, OnceLock};

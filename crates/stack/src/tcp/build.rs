@@ -80,7 +80,8 @@ impl Tcb {
         self.rate_sent(skb);
         self.update_departure(cx, len);
         let mss = if skb.mss > 0 { skb.mss } else { u16::MAX };
-        self.push_segments(cx, &OutSegment { header, payload: Bytes::new(), mss, ect }, is_syn, len);
+        let segment = OutSegment { header, payload: Bytes::new(), mss, ect, without_socket: false };
+        self.push_segments(cx, &segment, is_syn, len);
         true
     }
 
@@ -177,7 +178,13 @@ impl Tcb {
         self.event_ack_sent();
         cx.count(Counter::TcpOutSegs);
         self.totals.segs_out += 1;
-        cx.segments.push(OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false });
+        cx.segments.push(OutSegment {
+            header,
+            payload: Bytes::new(),
+            mss: u16::MAX,
+            ect: false,
+            without_socket: false,
+        });
     }
 
     /// `tcp_send_active_reset`
@@ -190,7 +197,13 @@ impl Tcb {
         let window = self.select_window(cx);
         let header = self.header(seq, Flags::RST.with(Flags::ACK), window, options);
         cx.count(Counter::TcpOutSegs);
-        cx.segments.push(OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false });
+        cx.segments.push(OutSegment {
+            header,
+            payload: Bytes::new(),
+            mss: u16::MAX,
+            ect: false,
+            without_socket: false,
+        });
     }
 
     /// Marks the segment that reaches the urgent byte.

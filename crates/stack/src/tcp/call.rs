@@ -9,6 +9,7 @@ use wire::Instant;
 
 use super::cc::Cc;
 use super::connect::Seed;
+use super::fastopen::Request;
 use super::listen::Listener;
 use super::sock::{NO_FILE, NO_PLACE, Phase, Prep, TcpSock};
 use super::tcb::{Nagle, State, UserOptions};
@@ -52,6 +53,8 @@ impl Stack {
                 sndbuf_locked: false,
                 rcvbuf_locked: false,
                 pingpong: false,
+                fastopen: super::fastopen::Prep::default(),
+                save_syn: 0,
             }),
             rcv_addr: any,
             saddr: any,
@@ -72,6 +75,7 @@ impl Stack {
             linger_until: None,
             tcb: None,
             listener: None,
+            saved_syn: None,
         };
         self.tcp.socks.insert(Box::new(sock))
     }
@@ -145,6 +149,13 @@ impl Stack {
         }
         let sock = &mut self.tcp.socks[id];
         sock.tcb = None;
+        // Without TCP_FASTOPEN every listener may be one for Fast Open.
+        let every = super::fastopen::SERVER_WO_SOCKOPT1 | super::fastopen::SERVER_ENABLE;
+        if self.sysctl.ns.tcp_fastopen & every == every && sock.prep.fastopen.max_qlen == 0 {
+            sock.prep.fastopen.max_qlen = backlog;
+            self.fastopen_init_key();
+        }
+        let sock = &mut self.tcp.socks[id];
         sock.listener = Some(Box::new(Listener { backlog, ..Listener::default() }));
         let port = sock.port;
         self.tcp.listeners.insert(port, id);
@@ -160,26 +171,51 @@ impl Stack {
         Ok(child)
     }
 
-    /// `__inet_stream_connect`
-    pub(crate) fn tcp_connect(&mut self, now: Instant, id: u32, addr: SockAddr) -> Connecting {
-        let SockAddr::Ip(addr) = addr else {
-            self.tcp_disconnect(now, id);
-            return Connecting::Done(Ok(()));
+    /// `__inet_stream_connect`. `open`: `sendmsg` opens the connection with its data (`tcp_sendmsg_fastopen`), which a
+    /// deferred connection needs no address for.
+    pub(crate) fn tcp_connect(
+        &mut self,
+        now: Instant,
+        id: u32,
+        addr: Option<SockAddr>,
+        open: Option<Request>,
+    ) -> Connecting {
+        let is_sendmsg = open.is_some();
+        let addr = match addr {
+            Some(SockAddr::Ip(addr)) => Some(addr),
+            Some(_) => {
+                self.tcp_disconnect(now, id);
+                return Connecting::Done(Ok(()));
+            }
+            None => None,
         };
         let sock = &self.tcp.socks[id];
+        let deferred = sock.tcb.as_ref().is_some_and(|t| t.fo.deferred);
         let mut answer = Errno::EALREADY;
         match sock.phase {
             Phase::Connected => return Connecting::Done(Err(Errno::EISCONN)),
+            Phase::Connecting if deferred => {
+                answer = if is_sendmsg { Errno::EINPROGRESS } else { Errno::EISCONN };
+                if let Some(open) = open {
+                    self.tcp_sync_route(now, id);
+                    self.tcp_step(now, id, |tcb, cx| tcb.connect_with(cx, Some(open)));
+                }
+            }
             Phase::Connecting => {}
             Phase::Unconnected => {
                 let closed = sock.tcb.as_ref().is_none_or(|t| t.state() == State::Close);
                 if sock.listener.is_some() || !closed {
                     return Connecting::Done(Err(Errno::EISCONN));
                 }
-                if let Err(errno) = self.tcp_connect_start(now, id, addr) {
+                let Some(addr) = addr else { return Connecting::Done(Err(Errno::EINVAL)) };
+                if let Err(errno) = self.tcp_connect_start(now, id, addr, open) {
                     return Connecting::Done(Err(errno));
                 }
-                self.tcp.socks[id].phase = Phase::Connecting;
+                let sock = &mut self.tcp.socks[id];
+                sock.phase = Phase::Connecting;
+                if sock.tcb.as_ref().is_some_and(|t| t.fo.deferred) {
+                    return Connecting::Done(Ok(()));
+                }
                 answer = Errno::EINPROGRESS;
             }
         }
@@ -201,7 +237,13 @@ impl Stack {
     }
 
     /// `tcp_v4_connect`, `tcp_v6_connect`: address, route, port, SYN.
-    fn tcp_connect_start(&mut self, now: Instant, id: u32, addr: SocketAddr) -> Result<(), Errno> {
+    fn tcp_connect_start(
+        &mut self,
+        now: Instant,
+        id: u32,
+        addr: SocketAddr,
+        open: Option<Request>,
+    ) -> Result<(), Errno> {
         let sock = &self.tcp.socks[id];
         if sock.domain == Domain::Inet && addr.is_ipv6() {
             return Err(Errno::EAFNOSUPPORT);
@@ -281,8 +323,11 @@ impl Stack {
             rcvlowat: u32::try_from(sock.opts.rcvlowat).unwrap_or(1),
         };
         let pingpong = prep.pingpong;
+        let (no_cookie, connect) = (prep.fastopen.no_cookie, prep.fastopen.connect);
         let mut tcb = Box::new(super::tcb::Tcb::new(&self.sysctl.ns, now, seed));
         tcb.ack.nodelay_forced = pingpong;
+        tcb.fo.no_cookie = no_cookie;
+        tcb.fo.connect = connect;
         if let Some(entry) = recycled {
             tcb.ts.recent = entry.ts_recent;
             tcb.ts.recent_stamp = entry.ts_recent_stamp;
@@ -293,7 +338,7 @@ impl Stack {
         sock.dst = Some((generation, dst));
         sock.ip_id = ip_id;
         self.tcp_hash_in(now, id, local, remote, recycled);
-        self.tcp_step(now, id, |tcb, cx| tcb.connect(cx));
+        self.tcp_step(now, id, |tcb, cx| tcb.connect_with(cx, open));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use super::tcb::{State, Tcb};
 use crate::call::PollEvents;
 use crate::ip::RxMeta;
 use crate::mib::Counter;
+use crate::record::What;
 use crate::sysctl::Globals;
 use crate::{DropReason, Stack};
 
@@ -87,18 +88,53 @@ impl Stack {
         meta: &RxMeta,
         seg: &mut Segment,
     ) -> Result<(), DropReason> {
-        let Some(dst) = self.tcp_route(now, Some(listener), req.local, req.remote) else {
-            self.mib.inc(Counter::TcpExtListenDrops);
+        let Some((id, mtu)) = self.create_child(now, listener, req, request, meta.ifindex, seg) else {
             if let Some(id) = request {
                 self.tcp.ehash.remove(req.hash, Owner::Request(id));
             }
             return Err(DropReason::IpOutNoRoutes);
         };
-        let serial = if request.is_some() { req.serial } else { self.sockets.serial() };
+        let queue = self.tcp.socks[listener].listener.as_mut().expect("it listens");
+        queue.accept.push_back(id);
+        let sampled = (req.num_retrans == 0 && req.snt_synack != Instant::ZERO).then_some(req.snt_synack);
+        let result = self.tcp_step(now, id, |tcb, cx| {
+            cx.count(Counter::TcpPassiveOpens);
+            tcb.mtu_probe_init(cx);
+            tcb.sync_mss(cx, mtu);
+            tcb.initialize_rcv_mss();
+            tcb.start_keepalive(cx);
+            if let Some(sent) = sampled {
+                tcb.synack_rtt_measure(cx, Some(sent));
+            }
+            tcb.totals.segs_in -= 1; // counted by what follows
+            tcb.segment_arrives(cx, seg)
+        });
+        self.wake_listener(listener);
+        self.tcp_release_closed(now, id);
+        result.unwrap_or(Ok(()))
+    }
+
+    /// The socket of a connection that a listener's request becomes, and the path's MTU; `None` without a way back.
+    pub(super) fn create_child(
+        &mut self,
+        now: Instant,
+        listener: u32,
+        req: &RequestSock,
+        request: Option<u32>,
+        scope: u32,
+        seg: &Segment,
+    ) -> Option<(u32, u32)> {
+        let Some(dst) = self.tcp_route(now, Some(listener), req.local, req.remote) else {
+            self.mib.inc(Counter::TcpExtListenDrops);
+            return None;
+        };
+        let serial = if req.serial != 0 { req.serial } else { self.sockets.serial() };
         let ip_id = self.tcp.rng.next_u32() as u16; // any 16 bits
         let generation = self.route_generation();
         let parent = &self.tcp.socks[listener];
-        let prep = parent.prep.clone();
+        let mut prep = parent.prep.clone();
+        prep.fastopen = prep.fastopen.inherited();
+        prep.user.defer_accept = 0; // it belongs to the listener's queue
         let seed = Seed {
             local: req.local,
             remote: req.remote,
@@ -130,7 +166,7 @@ impl Stack {
             bind_place: super::sock::NO_PLACE,
             addr_locked: parent.addr_locked,
             port_locked: false,
-            peer_scope: meta.ifindex,
+            peer_scope: scope,
             dst: Some((generation, dst)),
             ip_id,
             phase: Phase::Connected,
@@ -143,8 +179,10 @@ impl Stack {
             linger_until: None,
             tcb: Some(Box::new(tcb)),
             listener: None,
+            saved_syn: None,
         };
-        let id = self.tcp.socks.insert(Box::new(sock));
+        let saved = self.tcp.saved_syns.remove(&serial);
+        let id = self.tcp.socks.insert(Box::new(TcpSock { saved_syn: saved, ..sock }));
         match request {
             Some(request) => {
                 self.tcp.ehash.replace(req.hash, Owner::Request(request), Owner::Full(id));
@@ -153,25 +191,28 @@ impl Stack {
         }
         let place = self.tcp.binds.add(req.local.port(), Holder::Sock(id), false);
         self.tcp.socks[id].bind_place = place;
-        let queue = self.tcp.socks[listener].listener.as_mut().expect("it listens");
-        queue.accept.push_back(id);
-        let sampled = (req.num_retrans == 0 && req.snt_synack != Instant::ZERO).then_some(req.snt_synack);
-        let result = self.tcp_step(now, id, |tcb, cx| {
-            cx.count(Counter::TcpPassiveOpens);
-            tcb.mtu_probe_init(cx);
-            tcb.sync_mss(cx, dst.mtu);
-            tcb.initialize_rcv_mss();
-            tcb.start_keepalive(cx);
-            if let Some(sent) = sampled {
-                tcb.synack_rtt_measure(cx, Some(sent));
-            }
-            tcb.totals.segs_in -= 1; // counted by what follows
-            tcb.segment_arrives(cx, seg)
-        });
+        Some((id, dst.mtu))
+    }
+
+    /// There is somebody to accept.
+    pub(super) fn wake_listener(&mut self, listener: u32) {
         let file = self.tcp.socks[listener].file;
         self.wake_file(file, PollEvents(PollEvents::IN.0 | PollEvents::RDNORM.0));
-        self.tcp_release_closed(now, id);
-        result.unwrap_or(Ok(()))
+    }
+
+    /// A connection that was no request before is there.
+    pub(super) fn record_child(&mut self, now: Instant, id: u32) {
+        let sock = &self.tcp.socks[id];
+        let serial = sock.serial;
+        let tcb = sock.tcb.as_ref().expect("a connection");
+        let (local, remote, to) = (tcb.local, tcb.remote, tcb.state().name());
+        let to = Some(to);
+        self.out.record(now, || What::Sock {
+            sock: serial,
+            from: None,
+            to,
+            addrs: format!("{local} {remote}"),
+        });
     }
 
     /// `inet_csk_listen_stop`: nobody will accept these any more.
@@ -183,6 +224,7 @@ impl Stack {
             let Some(sock) = self.tcp.socks.get_mut(child) else { continue };
             sock.parent = None;
             self.tcp_step(now, child, |tcb, cx| {
+                tcb.fo.pending = None;
                 tcb.disconnect(cx);
                 tcb.orphan = true;
             });

@@ -102,8 +102,8 @@ impl Tcb {
     /// `shutdown(SHUT_WR)` (`tcp_shutdown`).
     pub(crate) fn shutdown_write(&mut self, cx: &mut Cx<'_>) {
         self.shutdown_wr = true;
-        let sends =
-            matches!(self.state, State::Established | State::SynSent | State::CloseWait | State::SynRecv);
+        // In SYN-RECV it takes effect when the handshake is complete.
+        let sends = matches!(self.state, State::Established | State::SynSent | State::CloseWait);
         if sends && self.close_state(cx) {
             self.send_fin(cx);
         }
@@ -163,6 +163,7 @@ impl Tcb {
             return;
         }
         if self.state == State::Close {
+            self.fastopen_remove(cx, false);
             self.timers.remove_all(cx.timers);
             cx.fate = Some(Fate::Destroy);
         }
@@ -183,6 +184,7 @@ impl Tcb {
         } else if old == State::SynSent {
             self.error = Some(crate::Errno::ECONNRESET);
         }
+        self.fastopen_remove(cx, false);
         self.timers.remove_all(cx.timers);
         self.purge_send_queues();
         self.mem_reclaim(cx);

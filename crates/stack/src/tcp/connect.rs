@@ -10,7 +10,7 @@ use super::cx::Cx;
 use super::input::Segment;
 use super::options::Offered;
 use super::recovery::Recovery;
-use super::rto::{FALLBACK_RTO, INITIAL_RTO};
+use super::rto::INITIAL_RTO;
 use super::rx::window::{DEFAULT_SCALING_RATIO, initial_window, window_from_space};
 use super::send_buffer::SendBuffer;
 use super::skb::Skb;
@@ -115,13 +115,25 @@ impl Tcb {
             soft_error: None,
             last_ack_received: now,
             timers: super::timer::Timers::default(),
-            syn_data: super::fastopen::SynData::default(),
+            fo: super::fastopen::FastOpen::default(),
+            writer_waits: false,
         };
         if seed.user_mss > 0 {
             tcb.opts.mss_clamp = seed.user_mss;
             tcb.rcv.advmss = tcb.rcv.advmss.min(seed.user_mss);
         }
         tcb
+    }
+
+    /// The end of `tcp_v4_connect`: the SYN, with what `open` wants to send, or later with the first write.
+    pub(crate) fn connect_with(&mut self, cx: &mut Cx<'_>, open: Option<super::fastopen::Request>) {
+        let fresh = !self.fo.deferred;
+        self.fo.request = open.map(Box::new);
+        if fresh && self.fo.connect && self.fo.request.is_none() && self.fastopen_defer_connect(cx) {
+            self.set_state(cx, State::SynSent);
+            return;
+        }
+        self.connect(cx);
     }
 
     /// Sends the SYN (`tcp_connect`).
@@ -153,11 +165,18 @@ impl Tcb {
         self.snd.write_seq = skb.end_seq;
         self.data.skip_to(skb.end_seq);
         self.retrans_stamp = Some(cx.now);
-        self.transmit_skb(cx, &mut skb);
-        self.snd.nxt = skb.end_seq;
-        self.snd.pushed_seq = skb.end_seq;
-        self.recovery.packets_out += 1;
-        self.rtx.push_back(skb);
+        let mut data = None;
+        if self.fo.request.is_some() {
+            data = self.send_syn_data(cx, &mut skb);
+        } else {
+            self.transmit_skb(cx, &mut skb);
+        }
+        self.snd.nxt = self.snd.write_seq;
+        self.snd.pushed_seq = self.snd.write_seq;
+        for entry in [Some(skb), data].into_iter().flatten() {
+            self.recovery.packets_out += 1;
+            self.rtx.push_back(entry);
+        }
         cx.count(Counter::TcpActiveOpens);
         let rto = self.rto;
         self.arm_retransmit(cx, super::timer::Pending::Retransmit, rto);
@@ -166,7 +185,11 @@ impl Tcb {
     /// A segment in SYN-SENT.
     pub(crate) fn syn_sent_process(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Result<(), DropReason> {
         let flags = seg.header.flags;
-        let offered = Offered::read(&seg.header.options, cx.sysctl, self.opts.user_mss);
+        let absent = match self.opts.mss_clamp {
+            u16::MAX => super::options::default_mss(self.remote.ip()),
+            known => known,
+        };
+        let offered = Offered::read(&seg.header.options, cx.sysctl, self.opts.user_mss, absent);
         self.ts.saw = offered.timestamps.is_some();
         if let Some(ts) = offered.timestamps {
             self.ts.rcv_tsval = ts.val;
@@ -280,7 +303,14 @@ impl Tcb {
         self.finish_connect(cx);
         cx.wake.changed = true;
         cx.wake.writable = true;
-        let write_pending = !self.unsent.is_empty() || self.user.defer_accept > 0 || self.ack.nodelay_forced;
+        if (self.fo.option_sent || self.fo.syn_data) && self.rcv_fastopen_synack(cx, seg) {
+            self.data_snd_check(cx);
+            return Ok(());
+        }
+        let write_pending = self.writer_waits
+            || !self.unsent.is_empty()
+            || self.user.defer_accept > 0
+            || self.ack.nodelay_forced;
         if write_pending {
             // Save one ACK: data will be ready shortly.
             self.ack.scheduled = true;
@@ -290,13 +320,15 @@ impl Tcb {
             self.data_snd_check(cx);
         } else {
             self.send_ack(cx);
+            self.urgent_arrives(cx, seg);
+            self.data_snd_check(cx);
         }
         Ok(())
     }
 
     /// The peer's MSS becomes ours.
     pub(crate) fn adopt_mss(&mut self, cx: &mut Cx<'_>, offered: u16) {
-        self.opts.mss_clamp = self.opts.mss_clamp.min(offered);
+        self.opts.mss_clamp = offered;
         self.mtu_probe_init(cx);
         let mtu = self.path_mtu;
         self.sync_mss(cx, mtu);
@@ -313,19 +345,12 @@ impl Tcb {
 
     /// `tcp_init_transfer`: window, congestion control and buffers before the first data.
     pub(crate) fn init_transfer(&mut self, cx: &mut Cx<'_>) {
+        self.init_metrics(cx);
         // RFC 5681: one packet after more than one SYN or SYN-ACK was lost (TRUTH 12c).
         let lossy = self.recovery.undo_marker.is_some() && self.totals.total_retrans > 1;
         self.window.cwnd = if lossy { 1 } else { INITIAL_WINDOW };
         self.window.used_stamp = cx.now;
         self.snd.max_window = self.snd.max_window.max(self.snd.wnd);
-        if self.rtt.srtt_us8 == 0 {
-            // tcp_init_metrics: the handshake gave no sample (RFC 6298 §5.7).
-            let fallback = u32::try_from(FALLBACK_RTO.as_micros()).expect("3 seconds");
-            self.rtt.rttvar_us = fallback;
-            self.rtt.mdev_us4 = fallback;
-            self.rtt.mdev_max_us = fallback;
-            self.rto = FALLBACK_RTO;
-        }
         self.pacing_needed = self.pacing_needed || self.cc.needs_pacing();
         self.with_cc(cx, |cc, c| cc.init(c));
         self.init_buffer_space(cx);
@@ -443,8 +468,11 @@ impl Tcb {
     }
 
     /// ICMP answered (`tcp_v4_err`): hard errors end a connection attempt at once.
-    pub(crate) fn icmp_error(&mut self, cx: &mut Cx<'_>, errno: Errno, hard_enough: bool) {
+    /// `accepted`: a program holds it already.
+    pub(crate) fn icmp_error(&mut self, cx: &mut Cx<'_>, errno: Errno, hard_enough: bool, accepted: bool) {
         match self.state {
+            // A Fast Open connection that was accepted counts as connected.
+            State::SynRecv if self.fo.server_pending() && accepted => self.soft_error = Some(errno),
             State::SynSent | State::SynRecv => self.fail(cx, errno),
             _ if hard_enough => {
                 self.error = Some(errno);

@@ -25,6 +25,8 @@ pub(crate) struct OutSegment {
     pub(crate) mss: u16,
     /// ECT(0) in the IP header.
     pub(crate) ect: bool,
+    /// It leaves as from a host without the connection: identification 0 (SYN-ACKs of requests, resets).
+    pub(crate) without_socket: bool,
 }
 
 /// What happened that sockets above must know.
@@ -68,8 +70,10 @@ pub(crate) struct Cx<'a> {
     pub(crate) fate: Option<Fate>,
     /// Set when the route should be looked up anew (`__dst_negative_advice`).
     pub(crate) dst_suspect: bool,
-    /// A middlebox seems to swallow SYNs with data.
-    pub(crate) fastopen_blackhole: bool,
+    /// A Fast Open connection needs its request no longer.
+    pub(crate) fastopen_removed: Option<super::fastopen::Removed>,
+    /// What the host remembers of peers.
+    pub(crate) peers: &'a mut super::metrics::Peers,
     /// The ACK proves that the peer hears us: its neighbour entry is confirmed (`sk_dst_confirm`).
     pub(crate) confirm: bool,
     /// Orphans of the host (`tcp_orphan_count`).

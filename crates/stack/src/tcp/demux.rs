@@ -91,7 +91,18 @@ impl Stack {
     fn tcp_deliver(&mut self, now: Instant, meta: &RxMeta, seg: &mut Segment) -> Result<(), DropReason> {
         let local = SocketAddr::new(meta.dst, seg.header.dst_port);
         let remote = SocketAddr::new(meta.src, seg.header.src_port);
-        match self.tcp_lookup(local, remote) {
+        let owner = self.tcp_lookup(local, remote);
+        let listener = match owner {
+            None => self.listener_lookup(local, remote, meta.ifindex),
+            Some(_) => None,
+        };
+        // tcp_inbound_md5_hash: nobody has a key here, so a signature is not expected.
+        let somebody = matches!(owner, Some(Owner::Full(_) | Owner::Request(_))) || listener.is_some();
+        if somebody && seg.header.options.md5().is_some() {
+            self.mib.inc(Counter::TcpExtTCPMD5Unexpected);
+            return Err(DropReason::TcpMd5unexpected);
+        }
+        match owner {
             Some(Owner::Full(id)) => {
                 self.tcp_sync_route(now, id);
                 let result = self.tcp_step(now, id, |tcb, cx| tcb.segment_arrives(cx, seg));
@@ -100,7 +111,7 @@ impl Stack {
             }
             Some(Owner::Request(id)) => self.request_rcv(now, id, meta, seg),
             Some(Owner::TimeWait(id)) => self.time_wait_rcv(now, id, meta, seg),
-            None => match self.listener_lookup(local, remote, meta.ifindex) {
+            None => match listener {
                 Some(listener) => self.listener_rcv(now, listener, meta, seg, None),
                 None => {
                     self.send_reset_for(now, meta, seg);
@@ -173,7 +184,8 @@ impl Stack {
         self.mib.inc(Counter::TcpOutRsts);
         let local = SocketAddr::new(meta.dst, seg.header.dst_port);
         let remote = SocketAddr::new(meta.src, seg.header.src_port);
-        let segment = OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false };
+        let payload = Bytes::new();
+        let segment = OutSegment { header, payload, mss: u16::MAX, ect: false, without_socket: true };
         self.emit_without_socket(now, None, local, remote, &segment, meta.tos);
     }
 
@@ -209,7 +221,8 @@ impl Stack {
 
     fn connection_error(&mut self, now: Instant, id: u32, report: &IcmpReport, seq: SeqNum) {
         let tcb = self.tcp.socks[id].tcb.as_ref().expect("it is in the established table");
-        if !seq.between(tcb.snd.una, tcb.snd.nxt) {
+        let (una, nxt) = tcb.icmp_window();
+        if !seq.between(una, nxt) {
             self.mib.inc(Counter::TcpExtOutOfWindowIcmps);
             return;
         }
@@ -242,11 +255,12 @@ impl Stack {
         };
         let opts = &self.tcp.socks[id].opts;
         let recverr = if ipv6 { opts.recverr6 } else { opts.recverr };
+        let accepted = self.tcp.socks[id].parent.is_none();
         self.tcp_step(now, id, |tcb, cx| {
             if reverts {
                 tcb.revert_backoff(cx, seq);
             }
-            tcb.icmp_error(cx, report.errno, recverr);
+            tcb.icmp_error(cx, report.errno, recverr, accepted);
         });
         self.tcp_release_closed(now, id);
     }

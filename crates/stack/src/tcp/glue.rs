@@ -103,13 +103,14 @@ impl Stack {
             wake: Wake::default(),
             fate: None,
             dst_suspect: false,
-            fastopen_blackhole: false,
+            fastopen_removed: None,
+            peers: &mut self.tcp.peers,
             confirm: false,
             orphans: self.tcp.orphans,
             transitions: core::mem::take(&mut self.tcp.transitions),
         };
         let result = step(&mut tcb, &mut cx);
-        let Cx { wake, fate, dst_suspect, confirm, mut transitions, .. } = cx;
+        let Cx { wake, fate, dst_suspect, confirm, fastopen_removed, mut transitions, .. } = cx;
         let serial = self.tcp.socks[id].serial;
         for (from, to) in transitions.drain(..) {
             self.out.record(now, || What::Sock {
@@ -132,6 +133,9 @@ impl Stack {
         self.tcp.segments = segments;
         if dst_suspect {
             self.tcp.socks[id].dst = None;
+        }
+        if let Some(removed) = fastopen_removed {
+            self.fastopen_removed(now, id, removed);
         }
         self.tcp_wake(id, wake);
         if let Some(fate) = fate {
@@ -189,6 +193,7 @@ impl Stack {
         self.tcp_sync_route(now, id.0);
         let Some(tcb) = self.tcp.socks.get(id.0).and_then(|s| s.tcb.as_ref()) else { return };
         let name = match (kind, tcb.timers.pending) {
+            (TimerKind::Retransmit, Some(Pending::Retransmit)) if tcb.fo.server_pending() => "SYN-ACK",
             (TimerKind::Retransmit, Some(Pending::Retransmit)) => "RTO",
             (TimerKind::Retransmit, Some(Pending::LossProbe)) => "TLP",
             (TimerKind::Retransmit, Some(Pending::ReorderTimeout)) => "RACK",
@@ -199,7 +204,8 @@ impl Stack {
         };
         let (due, tries) = (tcb.timer_is_due(now, kind), u16::from(tcb.retransmits) + 1);
         if due && !name.is_empty() {
-            let detail = if name == "RTO" { format!("try {tries}") } else { String::new() };
+            let detail =
+                if matches!(name, "RTO" | "SYN-ACK") { format!("try {tries}") } else { String::new() };
             self.out.record(now, || What::Timer { name, detail });
         }
         self.tcp_step(now, id.0, |tcb, cx| tcb.on_timer(cx, kind));
@@ -246,13 +252,13 @@ impl Stack {
             loop {
                 let cut = rest.len().min(usize::from(segment.mss));
                 let last = cut == rest.len();
-                let ip_id = {
+                let ip_id = (!segment.without_socket).then(|| {
                     let sock = &mut self.tcp.socks[id];
                     let ip_id = sock.ip_id;
                     sock.ip_id = ip_id.wrapping_add(1);
                     ip_id
-                };
-                self.emit_one(now, &way, segment, at, rest.slice(0..cut), last, Some(ip_id));
+                });
+                self.emit_one(now, &way, segment, at, rest.slice(0..cut), last, ip_id);
                 if last {
                     break;
                 }

@@ -56,10 +56,11 @@ impl Tcb {
         options |= u8::from(self.opts.wscale) << 2;
         options |= u8::from(self.opts.ecn) << 3;
         options |= u8::from(self.ecn.seen) << 4;
-        options |= u8::from(self.syn_data.acked) << 5;
+        options |= u8::from(self.fo.syn_data_acked) << 5;
+        options |= u8::from(self.fo.child) << 7;
         w.u8(options);
         w.u8(self.snd.wscale | self.rcv.wscale << 4);
-        w.u8(u8::from(r.rate_app_limited));
+        w.u8(u8::from(r.rate_app_limited) | (self.fo.client_fail as u8) << 1); // two bits
         w.u32(us(self.rto));
         w.u32(us(self.ack.ato));
         w.u32(self.mss.into());
@@ -129,7 +130,12 @@ impl Tcb {
     /// The second line of `ss -i`.
     fn ss_info(&self) -> String {
         let mut text = String::from("\t ");
-        let flags = [(self.ts.ok, "ts"), (self.opts.sack, "sack"), (self.opts.ecn, "ecn")];
+        let flags = [
+            (self.ts.ok, "ts"),
+            (self.opts.sack, "sack"),
+            (self.opts.ecn, "ecn"),
+            (self.fo.syn_data_acked, "fastopen"),
+        ];
         for (_, word) in flags.iter().filter(|(on, _)| *on) {
             let _ = write!(text, "{word} ");
         }

@@ -174,6 +174,9 @@ impl Tcb {
     /// `tcp_rcv_state_process` for every state but SYN-SENT, ESTABLISHED and LISTEN.
     fn other_state_process(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Result<(), DropReason> {
         self.ts.saw = false;
+        if self.fo.server_pending() {
+            self.fastopen_check(cx, seg)?;
+        }
         stop(self.slow_checks(cx, seg))?;
         if !seg.header.flags.contains(Flags::ACK) {
             return Err(DropReason::TcpFlags);
@@ -181,7 +184,7 @@ impl Tcb {
         let flags = AckFlags {
             slowpath: true,
             update_ts_recent: true,
-            no_challenge_ack: self.state == State::SynRecv,
+            no_challenge_ack: true,
             ..AckFlags::default()
         };
         // Fifth: the acknowledgment.
@@ -189,12 +192,14 @@ impl Tcb {
             Ok(true) => {}
             Ok(false) if self.state != State::SynRecv => {}
             Ok(false) => {
-                self.send_challenge_ack(cx);
+                super::reset::reply_reset(cx, seg);
                 return Err(DropReason::TcpOldAck);
             }
             Err(reason) => {
                 if self.state == State::SynRecv {
                     super::reset::reply_reset(cx, seg);
+                } else {
+                    self.send_challenge_ack(cx);
                 }
                 return Err(reason);
             }
@@ -216,6 +221,7 @@ impl Tcb {
             }
             State::LastAck => {
                 if self.snd.una == self.snd.write_seq {
+                    self.update_metrics(cx);
                     self.done(cx);
                     return ControlFlow::Break(DropReason::NotSpecified);
                 }
@@ -229,20 +235,25 @@ impl Tcb {
     fn syn_recv_acked(&mut self, cx: &mut Cx<'_>, seg: &Segment) {
         self.recovery.delivered = self.recovery.delivered.wrapping_add(1); // the SYN-ACK
         if self.rtt.srtt_us8 == 0 {
-            self.synack_rtt_measure(cx, None);
+            let sent = self.fastopen_synack_sent();
+            self.synack_rtt_measure(cx, sent);
         }
-        self.try_undo_spurious_syn();
-        self.retrans_stamp = None;
+        if self.ts.ok {
+            self.rcv.advmss = self.rcv.advmss.saturating_sub(12);
+        }
+        if self.fo.server_pending() {
+            self.fastopen_acked(cx);
+        } else {
+            self.try_undo_spurious_syn();
+            self.retrans_stamp = None;
+            self.init_transfer(cx);
+        }
         self.set_state(cx, State::Established);
         cx.wake.changed = true;
         cx.wake.writable = true;
         self.snd.una = self.snd.una.latest(seg.ack);
         self.snd.wnd = u32::from(seg.header.window) << self.snd.wscale;
         self.snd.wl1 = seg.seq;
-        if self.ts.ok {
-            self.rcv.advmss = self.rcv.advmss.saturating_sub(12);
-        }
-        self.init_transfer(cx);
         self.update_pacing_rate(cx);
         self.last_sent = cx.now;
         self.initialize_rcv_mss();
@@ -254,6 +265,9 @@ impl Tcb {
     }
 
     fn fin_wait1_acked(&mut self, cx: &mut Cx<'_>, seg: &Segment) -> Step {
+        if self.fo.server_pending() {
+            self.fastopen_acked(cx);
+        }
         if self.snd.una != self.snd.write_seq {
             return ControlFlow::Continue(());
         }
@@ -273,6 +287,9 @@ impl Tcb {
             && (SeqNum(seg.end_seq.0.wrapping_sub(u32::from(seg.header.flags.fin())))).after(self.rcv.nxt);
         if new_data {
             // Data for nobody.
+            if self.fo.option_sent && seg.header.flags.fin() {
+                Tcb::fastopen_disable(cx); // a FIN beyond a hole
+            }
             super::reset::reply_reset(cx, seg);
             self.done(cx);
             cx.count(Counter::TcpExtTCPAbortOnData);

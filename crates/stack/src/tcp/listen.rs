@@ -10,6 +10,7 @@ use wire::tcp::{Flags, SeqNum};
 use wire::{Instant, tcp::Header};
 
 use super::cx::clock_ms;
+use super::fastopen::Cookie;
 use super::input::Segment;
 use super::options::Offered;
 use super::request::RequestSock;
@@ -34,6 +35,7 @@ pub(crate) struct Listener {
     pub(crate) overflow: Option<Instant>,
     /// "Possible SYN flooding" was said (`synflood_warned`).
     pub(crate) warned: bool,
+    pub(crate) fastopen: super::fastopen::Queue,
 }
 
 impl Listener {
@@ -125,20 +127,42 @@ impl Stack {
         }
         let Some(mut req) = self.new_request(now, syn, want_cookie) else { return Err(self.listen_drop()) };
         if !want_cookie && syn.tw_isn.is_none() && syncookies == 0 {
-            // The last quarter is for those who were seen alive before; nobody is remembered here.
+            // The last quarter is for those who were seen alive before.
             let most = i64::from(self.sysctl.ns.tcp_max_syn_backlog);
-            if most - i64::from(self.listener(syn.listener).qlen) < most >> 2 {
+            let known = self.tcp.peers.metrics.is_proven(now, req.local.ip(), req.remote.ip());
+            if most - i64::from(self.listener(syn.listener).qlen) < most >> 2 && !known {
                 return Err(self.listen_drop());
             }
         }
         if want_cookie {
             self.cookie_init(now, syn, &mut req);
-            self.send_synack(now, &mut req);
+            self.send_synack(now, &mut req, &Cookie::NONE);
             return Ok(());
         }
-        self.send_synack(now, &mut req);
+        if let Some(saved) = self.save_syn(syn) {
+            self.tcp.saved_syns.insert(req.serial, saved);
+        }
+        let mut cookie = Cookie::read(&syn.seg.header.options);
+        if self.try_fastopen(now, syn, &req, &mut cookie) {
+            return Ok(());
+        }
+        self.send_synack(now, &mut req, &cookie);
         self.hash_request(now, req);
         Ok(())
+    }
+
+    /// `tcp_reqsk_record_syn`: the SYN's headers, as `TCP_SAVE_SYN` wants them.
+    fn save_syn(&self, syn: &Syn<'_>) -> Option<Box<[u8]>> {
+        let mode = self.tcp.socks[syn.listener].prep.save_syn;
+        if mode == 0 {
+            return None;
+        }
+        let ethernet = self.ifaces.get(syn.meta.ifindex).is_some_and(|i| i.medium == wire::Medium::Ethernet);
+        let link = if mode == 2 && ethernet { 14 } else { 0 };
+        let len = usize::from(syn.meta.network_header_len) + syn.seg.header.header_len() + link;
+        let mut frame = syn.seg.frame.clone();
+        frame.push(len);
+        Some(frame.head()[..len].into())
     }
 
     /// `tcp_syn_flood_action`: whether cookies answer.
@@ -167,7 +191,8 @@ impl Stack {
         let dst = self.tcp_route(now, Some(syn.listener), local, remote)?;
         let sock = &self.tcp.socks[syn.listener];
         let user_mss = sock.prep.user_mss;
-        let mut offered = Offered::read(&header.options, &self.sysctl.ns, user_mss);
+        let absent = super::options::default_mss(remote.ip());
+        let mut offered = Offered::read(&header.options, &self.sysctl.ns, user_mss, absent);
         if want_cookie && offered.timestamps.is_none() {
             // tcp_clear_options: a cookie alone carries the MSS and nothing else.
             offered.wscale = None;

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `sock`, `tables`, `bind`, `ports`, `demux`, `glue` | the four kinds of socket, who owns a tuple or a port |
 //! | `call`, `send`, `recv`, `info` | what system calls do |
-//! | `connect`, `listen`, `request`, `child`, `syncookie`, `options`, `isn`, `fastopen` | opening |
+//! | `connect`, `listen`, `request`, `child`, `syncookie`, `options`, `isn`, `fastopen/`, `metrics` | opening |
 //! | `input`, `validate`, `ack`, `sack`, `urgent`, `ecn`, `rx/` | what arrives |
 //! | `output`, `nagle`, `build`, `rtx`, `skb`, `send_buffer`, `retransmit`, `mtuprobe` | what is sent |
 //! | `recovery/`, `rtt`, `rto`, `rate`, `cc/` | losing and repairing |
@@ -41,6 +41,7 @@ pub(crate) mod isn;
 pub(crate) mod keepalive;
 pub(crate) mod listen;
 pub(crate) mod mem;
+pub(crate) mod metrics;
 pub(crate) mod mtuprobe;
 pub(crate) mod nagle;
 pub(crate) mod options;

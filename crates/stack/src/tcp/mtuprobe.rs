@@ -50,10 +50,16 @@ impl Tcb {
 
     /// `tcp_mtu_to_mss`: the payload of a packet of that size, options that every segment carries taken off.
     pub(crate) fn mtu_to_mss(&self, sysctl: &Globals, mtu: u32) -> u32 {
+        self.bare_mtu_to_mss(sysctl, mtu).saturating_sub(self.timestamp_len())
+    }
+
+    /// `__tcp_mtu_to_mss`: without options.
+    pub(crate) fn bare_mtu_to_mss(&self, sysctl: &Globals, mtu: u32) -> u32 {
         let mut mss = mtu.saturating_sub(self.network_header_len() + 20);
         mss = mss.min(u32::from(self.opts.mss_clamp));
         let least = u32::try_from(sysctl.tcp_min_snd_mss).unwrap_or(48);
-        mss.max(least).saturating_sub(self.timestamp_len())
+        mss = mss.max(least);
+        mss
     }
 
     /// `tcp_mss_to_mtu`

@@ -10,8 +10,15 @@ use crate::sysctl::Globals;
 
 /// `TCP_MSS_DEFAULT`: the peer sent no MSS option (RFC 9293 §3.7.1, MUST-15).
 pub(crate) const DEFAULT_MSS: u16 = 536;
+/// The same with IPv6: what its least MTU holds.
+const DEFAULT_MSS_V6: u16 = 1280 - 60;
 /// `TCP_MIN_GSO_SIZE`, least MSS that is believed.
 const LEAST_MSS: u16 = 48;
+
+/// The MSS of a peer that does not say one.
+pub(crate) fn default_mss(remote: std::net::IpAddr) -> u16 {
+    if remote.is_ipv4() { DEFAULT_MSS } else { DEFAULT_MSS_V6 }
+}
 
 /// What a SYN or SYN-ACK offered, with what we would not use taken out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,15 +30,14 @@ pub(crate) struct Offered {
 }
 
 impl Offered {
-    /// Reads the options of a segment with SYN. `user_mss` is `TCP_MAXSEG`, 0 for none.
-    pub(crate) fn read(options: &Options, sysctl: &Globals, user_mss: u16) -> Offered {
-        let mut mss = options.mss().unwrap_or(DEFAULT_MSS);
-        if mss == 0 {
-            mss = DEFAULT_MSS;
-        }
-        if user_mss > 0 {
-            mss = mss.min(user_mss);
-        }
+    /// Reads the options of a segment with SYN. `user_mss` is `TCP_MAXSEG`, 0 for none; `absent` holds when there is
+    /// no MSS option.
+    pub(crate) fn read(options: &Options, sysctl: &Globals, user_mss: u16, absent: u16) -> Offered {
+        let mss = match options.mss().filter(|m| *m > 0) {
+            Some(mss) if user_mss > 0 => mss.min(user_mss),
+            Some(mss) => mss,
+            None => absent,
+        };
         Offered {
             mss: mss.max(LEAST_MSS),
             wscale: options.window_scale().filter(|_| sysctl.tcp_window_scaling != 0).map(|s| s.min(14)),
@@ -56,6 +62,7 @@ impl Tcb {
             timestamps: timestamps
                 .then(|| Timestamps { val: cx.clock_ms().wrapping_add(self.ts.offset), ecr: self.ts.recent }),
             window_scale: wscale.then_some(self.rcv.wscale),
+            fast_open: if ack { None } else { self.fo.request.as_ref().and_then(|r| r.option()) },
             ..OptionSet::default()
         };
         set.build().expect("a SYN's options fit 40 bytes")

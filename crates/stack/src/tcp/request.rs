@@ -10,6 +10,7 @@ use wire::tcp::{Flags, Header, OptionSet, SeqNum, Timestamps};
 use wire::{Bytes, Instant};
 
 use super::cx::OutSegment;
+use super::fastopen::Cookie;
 use super::input::Segment;
 use super::rto::{INITIAL_RTO, rto_max};
 use super::tables::Owner;
@@ -66,6 +67,56 @@ impl RequestSock {
     fn timeout(&self, max: Duration) -> Duration {
         (INITIAL_RTO * (1 << self.num_timeout.min(16))).min(max)
     }
+
+    /// `tcp_make_synack`
+    pub(super) fn synack(&mut self, now: Instant, cookie: &Cookie) -> OutSegment {
+        let mut val = Stack::tsval(now, self.ts_off);
+        if self.cookie {
+            val = super::syncookie::tsval(now, self).wrapping_add(self.ts_off);
+        }
+        if self.tsval_first == 0 {
+            self.tsval_first = val;
+        }
+        self.tsval_last = val;
+        let set = OptionSet {
+            mss: Some(self.advmss),
+            sack_permitted: self.sack_ok,
+            timestamps: self.ts_ok.then_some(Timestamps { val, ecr: self.ts_recent }),
+            window_scale: self.wscale_ok.then_some(self.rcv_wscale),
+            fast_open: cookie.option(),
+            ..OptionSet::default()
+        };
+        let mut flags = Flags::SYN | Flags::ACK;
+        if self.ecn_ok {
+            flags |= Flags::ECE;
+        }
+        let header = Header {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            seq: self.snt_isn,
+            ack: self.rcv_nxt,
+            flags,
+            window: u16::try_from(self.rcv_wnd.min(65_535)).expect("clamped"),
+            options: set.build().expect("a SYN-ACK's options fit 40 bytes"),
+            ..Header::default()
+        };
+        OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false, without_socket: true }
+    }
+
+    /// `tcp_v4_reqsk_send_ack`
+    pub(super) fn ack_header(&self, seq: SeqNum, timestamps: Option<Timestamps>) -> Header {
+        let set = OptionSet { timestamps, ..OptionSet::default() };
+        Header {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            seq,
+            ack: self.rcv_nxt,
+            flags: Flags::ACK,
+            window: u16::try_from((self.rcv_wnd >> self.rcv_wscale).min(65_535)).expect("clamped"),
+            options: set.build().expect("a timestamp fits"),
+            ..Header::default()
+        }
+    }
 }
 
 impl Stack {
@@ -94,6 +145,7 @@ impl Stack {
     pub(super) fn drop_request(&mut self, now: Instant, id: u32) {
         self.record_request(now, id, Some("SYN-RECV"), None);
         let req = self.unlink_request(id);
+        self.tcp.saved_syns.remove(&req.serial);
         self.tcp.ehash.remove(req.hash, Owner::Request(id));
     }
 
@@ -174,45 +226,16 @@ impl Stack {
         self.mib.inc(Counter::TcpRetransSegs);
         self.mib.inc(Counter::TcpExtTCPSynRetrans);
         let mut req = self.tcp.requests[id].clone();
-        self.send_synack(now, &mut req);
+        self.send_synack(now, &mut req, &Cookie::NONE);
         let entry = &mut self.tcp.requests[id];
         entry.num_retrans = entry.num_retrans.saturating_add(1);
         entry.tsval_last = req.tsval_last;
     }
 
     /// `tcp_make_synack`, and its sending.
-    pub(super) fn send_synack(&mut self, now: Instant, req: &mut RequestSock) {
-        let mut val = Self::tsval(now, req.ts_off);
-        if req.cookie {
-            val = super::syncookie::tsval(now, req).wrapping_add(req.ts_off);
-        }
-        if req.tsval_first == 0 {
-            req.tsval_first = val;
-        }
-        req.tsval_last = val;
-        let set = OptionSet {
-            mss: Some(req.advmss),
-            sack_permitted: req.sack_ok,
-            timestamps: req.ts_ok.then_some(Timestamps { val, ecr: req.ts_recent }),
-            window_scale: req.wscale_ok.then_some(req.rcv_wscale),
-            ..OptionSet::default()
-        };
-        let mut flags = Flags::SYN | Flags::ACK;
-        if req.ecn_ok {
-            flags |= Flags::ECE;
-        }
-        let header = Header {
-            src_port: req.local.port(),
-            dst_port: req.remote.port(),
-            seq: req.snt_isn,
-            ack: req.rcv_nxt,
-            flags,
-            window: u16::try_from(req.rcv_wnd.min(65_535)).expect("clamped"),
-            options: set.build().expect("a SYN-ACK's options fit 40 bytes"),
-            ..Header::default()
-        };
+    pub(super) fn send_synack(&mut self, now: Instant, req: &mut RequestSock, cookie: &Cookie) {
+        let segment = req.synack(now, cookie);
         self.mib.inc(Counter::TcpOutSegs);
-        let segment = OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false };
         self.emit_without_socket(now, Some(req.listener), req.local, req.remote, &segment, 0);
     }
 
@@ -220,20 +243,11 @@ impl Stack {
     fn send_request_ack(&mut self, now: Instant, id: u32) {
         let req = &self.tcp.requests[id];
         let ts = Timestamps { val: Self::tsval(now, req.ts_off), ecr: req.ts_recent };
-        let set = OptionSet { timestamps: req.ts_ok.then_some(ts), ..OptionSet::default() };
-        let header = Header {
-            src_port: req.local.port(),
-            dst_port: req.remote.port(),
-            seq: req.snt_isn + 1,
-            ack: req.rcv_nxt,
-            flags: Flags::ACK,
-            window: u16::try_from((req.rcv_wnd >> req.rcv_wscale).min(65_535)).expect("clamped"),
-            options: set.build().expect("a timestamp fits"),
-            ..Header::default()
-        };
+        let header = req.ack_header(req.snt_isn + 1, req.ts_ok.then_some(ts));
         let (listener, local, remote) = (req.listener, req.local, req.remote);
         self.mib.inc(Counter::TcpOutSegs);
-        let segment = OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false };
+        let payload = Bytes::new();
+        let segment = OutSegment { header, payload, mss: u16::MAX, ect: false, without_socket: true };
         self.emit_without_socket(now, Some(listener), local, remote, &segment, 0);
     }
 

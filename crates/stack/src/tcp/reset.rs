@@ -30,7 +30,8 @@ pub(crate) fn reply_reset(cx: &mut Cx<'_>, seg: &Segment) {
     if let Some(header) = reset_for(seg) {
         cx.count(Counter::TcpOutSegs);
         cx.count(Counter::TcpOutRsts);
-        cx.segments.push(OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false });
+        let payload = Bytes::new();
+        cx.segments.push(OutSegment { header, payload, mss: u16::MAX, ect: false, without_socket: true });
     }
 }
 

@@ -5,7 +5,7 @@ use wire::tcp::Flags;
 
 use super::cc::CaState;
 use super::cx::Cx;
-use super::tcb::Tcb;
+use super::tcb::{State, Tcb};
 use super::timer::Pending;
 use crate::mib::Counter;
 
@@ -225,13 +225,15 @@ impl Tcb {
 
     /// `tcp_simple_retransmit`: the path MTU shrank; everything larger is lost, but not for congestion.
     pub(crate) fn simple_retransmit(&mut self, cx: &mut Cx<'_>) {
+        // A SYN with data stands there as two small entries: all of it is lost.
+        let all = self.fo.syn_data && self.state() == State::SynSent;
         let mss = u32::from(self.current_mss());
         let before = self.recovery.lost_out;
         for index in 0..self.rtx.len() {
             let slot = self.rtx.slot_at(index).expect("in range");
             let skb = self.rtx.get(slot);
             let seg = if skb.pcount > 1 { u32::from(skb.mss) } else { skb.len() };
-            if seg > mss {
+            if all || seg > mss {
                 self.mark_lost(cx, slot);
             }
         }
@@ -245,10 +247,14 @@ impl Tcb {
                 .sacked_out
                 .min(self.recovery.packets_out - self.recovery.lost_out.min(self.recovery.packets_out));
         }
-        // Not congestion: the window stays as it is.
+        self.non_congestion_loss_retransmit(cx);
+    }
+
+    /// `tcp_non_congestion_loss_retransmit`: what is lost was not lost to congestion: the window stays as it is.
+    pub(crate) fn non_congestion_loss_retransmit(&mut self, cx: &mut Cx<'_>) {
         if self.recovery.ca_state != CaState::Loss {
             self.recovery.high_seq = self.snd.nxt;
-            self.window.ssthresh = self.window.ssthresh.max(self.window.cwnd);
+            self.window.ssthresh = self.current_ssthresh();
             self.recovery.prior_ssthresh = 0;
             self.recovery.undo_marker = None;
             self.set_ca_state(cx, CaState::Loss);

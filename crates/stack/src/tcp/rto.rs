@@ -59,7 +59,7 @@ impl Tcb {
 
     /// `tcp_rearm_rto`
     pub(crate) fn rearm_rto(&mut self, cx: &mut Cx<'_>) {
-        if self.syn_data.server_pending() {
+        if self.fo.server_pending() {
             return;
         }
         if self.recovery.packets_out == 0 {
@@ -84,6 +84,10 @@ impl Tcb {
 
     /// `tcp_retransmit_timer`: nothing came back in time.
     pub(crate) fn retransmit_timeout(&mut self, cx: &mut Cx<'_>) {
+        if self.fo.server_pending() {
+            self.fastopen_synack_timeout(cx);
+            return;
+        }
         if self.recovery.packets_out == 0 || self.rtx.is_empty() {
             return;
         }

@@ -86,7 +86,8 @@ impl Tcb {
         flags: MsgFlags,
     ) -> Result<Sent, Errno> {
         self.rate_check_app_limited();
-        if !self.state.may_send() {
+        self.writer_waits = false;
+        if !self.state.may_send() && !self.passive_fastopen() {
             match self.error.take() {
                 Some(errno) if from == 0 => return Err(errno),
                 Some(errno) => {

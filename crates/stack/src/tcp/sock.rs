@@ -37,6 +37,9 @@ pub(crate) struct Prep {
     pub(crate) rcvbuf_locked: bool,
     /// `TCP_QUICKACK` 0 before connecting.
     pub(crate) pingpong: bool,
+    pub(crate) fastopen: super::fastopen::Prep,
+    /// `TCP_SAVE_SYN`: 0, 1 (IP and TCP headers), 2 (with the link's).
+    pub(crate) save_syn: u8,
 }
 
 /// No file: a connection that was not accepted yet, or an orphan.
@@ -78,6 +81,8 @@ pub(crate) struct TcpSock {
     pub(crate) linger_until: Option<wire::Instant>,
     pub(crate) tcb: Option<Box<Tcb>>,
     pub(crate) listener: Option<Box<Listener>>,
+    /// The headers of the SYN that it was made from (`TCP_SAVED_SYN`).
+    pub(crate) saved_syn: Option<Box<[u8]>>,
 }
 
 impl TcpSock {
@@ -102,6 +107,9 @@ pub(crate) struct Tcp {
     pub(crate) listeners: crate::udp::ports::PortTable,
     pub(crate) secrets: Secrets,
     pub(crate) rng: Rng,
+    pub(crate) peers: super::metrics::Peers,
+    /// Headers of SYNs whose requests are not connections yet, by serial number (`TCP_SAVE_SYN`).
+    pub(crate) saved_syns: std::collections::BTreeMap<u32, Box<[u8]>>,
     /// `tcp_orphan_count`
     pub(crate) orphans: u32,
     /// Memory of all connections.
@@ -127,6 +135,8 @@ impl Tcp {
             listeners: crate::udp::ports::PortTable::default(),
             secrets: Secrets::new(rng),
             rng: rng.fork("tcp"),
+            peers: super::metrics::Peers::default(),
+            saved_syns: std::collections::BTreeMap::new(),
             orphans: 0,
             memory: super::mem::TcpMemory::default(),
             time_wait_count: 0,

@@ -315,8 +315,9 @@ pub(crate) struct Tcb {
     /// The last segment that arrived, for keepalive.
     pub(crate) last_ack_received: Instant,
     pub(crate) timers: Timers,
-    /// The connection passed from a fast-open or simultaneous SYN-RECV.
-    pub(crate) syn_data: super::fastopen::SynData,
+    pub(crate) fo: super::fastopen::FastOpen,
+    /// A call sleeps until the connection is there, with data to send (`sk_write_pending`).
+    pub(crate) writer_waits: bool,
 }
 
 impl Tcb {

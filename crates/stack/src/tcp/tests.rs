@@ -2,6 +2,7 @@
 
 mod basic;
 mod ending;
+mod fastopen;
 mod fixture;
 mod forged;
 mod icmp;

@@ -261,6 +261,7 @@ impl Tcb {
         }
         self.set_state(cx, State::Close);
         self.timers.remove_all(cx.timers);
+        self.fastopen_remove(cx, false);
         self.shutdown_rd = true;
         self.shutdown_wr = true;
         cx.wake.readable = true;

@@ -84,6 +84,7 @@ impl Stack {
                     });
                 }
                 self.tcp_step(now, id, |tcb, cx| {
+                    tcb.update_metrics(cx);
                     tcb.done(cx);
                     cx.transitions.clear();
                     cx.fate = None;
@@ -218,7 +219,8 @@ impl Stack {
         };
         let (local, remote, tos) = (tw.local, tw.remote, tw.tos);
         self.mib.inc(Counter::TcpOutSegs);
-        let segment = OutSegment { header, payload: Bytes::new(), mss: u16::MAX, ect: false };
+        let payload = Bytes::new();
+        let segment = OutSegment { header, payload, mss: u16::MAX, ect: false, without_socket: true };
         self.emit_without_socket(now, None, local, remote, &segment, tos);
     }
 
@@ -273,7 +275,12 @@ impl Stack {
     }
 
     /// `inet_csk_destroy_sock`: nothing is left of it.
-    pub(super) fn tcp_destroy(&mut self, _now: Instant, id: u32) {
+    pub(super) fn tcp_destroy(&mut self, now: Instant, id: u32) {
+        if self.tcp.socks.get(id).is_some_and(|s| s.tcb.as_ref().is_some_and(|t| t.fo.option_sent)) {
+            let dev = self.tcp.socks[id].dst.map(|(_, dst)| dst.ifindex);
+            let loopback = dev.and_then(|dev| self.ifaces.get(dev)).is_some_and(|i| i.is_loopback());
+            self.tcp_step(now, id, |tcb, cx| tcb.fastopen_closing_check(cx, loopback));
+        }
         self.tcp_unhash(id);
         self.tcp_put_port(id);
         let Some(mut sock) = self.tcp.socks.remove(id) else { return };

@@ -131,6 +131,9 @@ impl Tcb {
         if exact {
             self.reset_by_peer(cx, Some(seg));
         } else {
+            if self.fo.option_sent && self.totals.data_segs_in == 0 && self.state == State::Established {
+                Tcb::fastopen_disable(cx); // a RST beyond a hole is all that came
+            }
             self.send_challenge_ack(cx);
         }
         ControlFlow::Break(DropReason::TcpReset)

@@ -14,7 +14,7 @@ impl Tcb {
         rexmit: &mut Rexmit,
     ) {
         let recovered = !self.snd.una.before(self.recovery.high_seq);
-        if (flags.snd_una_advanced || self.syn_data.server_pending()) && self.try_undo_loss(cx, false) {
+        if (flags.snd_una_advanced || self.fo.server_pending()) && self.try_undo_loss(cx, false) {
             return;
         }
         if self.recovery.frto {

@@ -185,7 +185,7 @@ impl Tcb {
     }
 
     /// `tcp_current_ssthresh`
-    fn current_ssthresh(&self) -> u32 {
+    pub(crate) fn current_ssthresh(&self) -> u32 {
         let w = &self.window;
         if self.recovery.in_cwnd_reduction() {
             w.ssthresh

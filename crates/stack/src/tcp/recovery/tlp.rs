@@ -28,7 +28,7 @@ impl Tcb {
     /// `tcp_schedule_loss_probe`: arms the probe timer when one may be sent. `advancing_rto`: the timeout would
     /// be counted from now, not from when the first packet was sent.
     pub(crate) fn schedule_loss_probe(&mut self, cx: &mut Cx<'_>, advancing_rto: bool) -> bool {
-        if self.syn_data.server_pending() {
+        if self.fo.server_pending() {
             return false; // not before a fast-open handshake is complete
         }
         let r = &self.recovery;

@@ -63,7 +63,7 @@ impl Tcb {
     }
 
     /// `tcp_try_undo_recovery`: everything sent before recovery is acknowledged.
-    pub(super) fn try_undo_recovery(&mut self, cx: &mut Cx<'_>) -> bool {
+    pub(crate) fn try_undo_recovery(&mut self, cx: &mut Cx<'_>) -> bool {
         if self.may_undo() {
             let counter = if self.recovery.ca_state == CaState::Loss {
                 Counter::TcpExtTCPLossUndo

@@ -100,7 +100,7 @@ impl RxSegment {
 
 impl Tcb {
     /// Puts an entry at the end of the receive queue (`tcp_queue_rcv`); `held`: its memory is counted already.
-    pub(super) fn push_ready(&mut self, cx: &mut Cx<'_>, seg: RxSegment, held: bool) {
+    pub(crate) fn push_ready(&mut self, cx: &mut Cx<'_>, seg: RxSegment, held: bool) {
         let size = seg.truesize;
         if held {
             self.rx.rmem -= size;

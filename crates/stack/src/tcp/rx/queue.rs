@@ -351,7 +351,7 @@ impl Tcb {
 }
 
 /// The queue entry of a segment; takes the payload.
-fn entry_of(seg: &mut Segment) -> RxSegment {
+pub(crate) fn entry_of(seg: &mut Segment) -> RxSegment {
     RxSegment {
         seq: seg.seq,
         end_seq: seg.end_seq,
