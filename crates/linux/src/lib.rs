@@ -7,6 +7,7 @@
 //!
 //! * [`check_permission`]: whether this process may
 //! * [`LiveWorld::new`], [`LiveWorld::run`], [`LiveWorld::exec`]
+//! * [`Netns`]: a namespace by itself, for peers of a TAP
 //! * [`agent_main`]: the other half, which `main` of the binary calls first
 //!
 //! Map: `agent` lives in the namespace, `agent_handle` and `protocol` talk to it; `netlink`, `nstat`, `probe` and `stamps`
@@ -24,6 +25,7 @@ mod error;
 mod live;
 mod memfile;
 mod netlink;
+mod netns;
 mod nstat;
 mod permission;
 mod probe;
@@ -37,6 +39,7 @@ pub mod uml;
 pub use agent::agent_main;
 pub use error::{LinuxError, NoPermission};
 pub use live::{ExecOutput, LiveBody, LiveEnd, LiveHost, LiveIface, LiveProgram, LiveWorld, ProgramResult};
+pub use netns::Netns;
 pub use permission::check_permission;
 
 /// `uname -r`: the kernel that the hosts run on.

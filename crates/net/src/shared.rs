@@ -8,6 +8,7 @@ use stack::call::PollEvents;
 use wire::Instant;
 
 use crate::host::HostEntry;
+use crate::live::Ports;
 
 /// What a reader waits for: also the events that make a read return an error or the end.
 pub(crate) const READ: PollEvents = PollEvents(
@@ -122,6 +123,8 @@ impl Inner {
 pub(crate) enum Clock {
     /// By [`crate::Lab`]: from event to event.
     Virtual,
+    /// By the machine's clock ([`crate::Live`]).
+    Real(Ports),
 }
 
 /// A world with its clock.
@@ -156,10 +159,13 @@ impl Shared {
         if inner.over {
             return None;
         }
-        match &self.clock {
-            Clock::Virtual => {}
+        if let Clock::Real(ports) = &self.clock {
+            inner.world.advance_to(ports.now());
         }
         let result = f(&mut inner);
+        if let Clock::Real(ports) = &self.clock {
+            ports.settle(&mut inner.world);
+        }
         let mut woken = Vec::new();
         inner.take_woken(&mut woken);
         drop(inner);
@@ -171,10 +177,23 @@ impl Shared {
 
     /// The world's time.
     pub(crate) fn now(&self) -> Instant {
-        let inner = self.lock();
         match &self.clock {
-            Clock::Virtual => inner.world.now(),
+            Clock::Virtual => self.lock().world.now(),
+            Clock::Real(ports) => ports.now(),
         }
+    }
+
+    /// The devices of a world in real time.
+    pub(crate) fn ports(&self) -> &Ports {
+        match &self.clock {
+            Clock::Real(ports) => ports,
+            Clock::Virtual => unreachable!("only crate::live asks, and its clock is real"),
+        }
+    }
+
+    /// The world was taken away.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().over
     }
 
     /// Takes the world away: from now on every call fails with `ENETDOWN`.

@@ -20,7 +20,7 @@ const ARPHRD_ETHER: u16 = 1;
 ///
 /// No `IFF_VNET_HDR`: the kernel then offers neither checksum nor segmentation offload to the stack above,
 /// so every packet read is complete, as it would be on a wire.
-pub(super) fn create(want: &WantIface) -> Result<(u32, OwnedFd), Failure> {
+pub(crate) fn create(want: &WantIface) -> Result<(u32, OwnedFd), Failure> {
     create_kind(want, if want.mac.is_some() { libc::IFF_TAP } else { libc::IFF_TUN })
 }
 

@@ -77,6 +77,11 @@ impl Failure {
         Failure { what: what.into(), errno: error.raw_os_error().unwrap_or(0) }
     }
 
+    pub(crate) fn into_io(self) -> std::io::Error {
+        let error = std::io::Error::from_raw_os_error(self.errno);
+        std::io::Error::new(error.kind(), format!("{}: {error}", self.what))
+    }
+
     fn reply(self, id: u64) -> Reply {
         Reply::Failed { id, what: self.what, errno: self.errno }
     }
