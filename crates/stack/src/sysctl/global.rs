@@ -89,9 +89,9 @@ sysctls! {
         "net.ipv4.tcp_dsack" tcp_dsack: u8 = 1, U8;
         "net.ipv4.tcp_early_demux" tcp_early_demux: u8 = 1, U8;
         "net.ipv4.tcp_early_retrans" tcp_early_retrans: u8 = 3, up_to(4);
-        "net.ipv4.tcp_ecn" tcp_ecn: u8 = 2, up_to(5);
+        "net.ipv4.tcp_ecn" tcp_ecn: u8 = 2, up_to(2);
         "net.ipv4.tcp_ecn_fallback" tcp_ecn_fallback: u8 = 1, BOOL;
-        "net.ipv4.tcp_ecn_option" tcp_ecn_option: u8 = 2, up_to(3);
+        "net.ipv4.tcp_ecn_option" tcp_ecn_option: u8 = 2, up_to(2);
         "net.ipv4.tcp_ecn_option_beacon" tcp_ecn_option_beacon: u8 = 3, up_to(3);
         "net.ipv4.tcp_fastopen" tcp_fastopen: i32 = 1, INT;
         "net.ipv4.tcp_fastopen_blackhole_timeout_sec" tcp_fastopen_blackhole_timeout_sec: Duration = secs(0), Codec::Seconds;

@@ -162,7 +162,7 @@ impl Tcb {
             self.replace_ts_recent(cx, seg.seq);
         }
         self.update_window_and_sacks(cx, seg, prior_snd_una, &mut flags, &mut sack);
-        self.ecn_accept_cwr(cx, seg);
+        self.ecn_accept_cwr(seg);
         self.soft_error = None;
         self.probes_out = 0;
         self.last_ack_received = cx.now;
@@ -187,9 +187,7 @@ impl Tcb {
             self.set_xmit_timer(cx);
         }
         let delivered = self.recovery.delivered.wrapping_sub(delivered);
-        if delivered > 0 {
-            cx.mib.add(Counter::TcpExtTCPDelivered, u64::from(delivered));
-        }
+        newly_delivered(cx, delivered, flags.ece);
         let lost = self.recovery.lost.wrapping_sub(lost);
         sack.rate.is_ack_delayed = flags.ack_maybe_delayed;
         self.rate_generate(cx, delivered, lost, &mut sack.rate);
@@ -222,7 +220,7 @@ impl Tcb {
             self.sacktag_write_queue(cx, seg, prior_snd_una, &mut flags, &mut sack);
             self.fastretrans_alert(cx, prior_snd_una, 0, &mut flags, &mut rexmit);
             let delivered = self.recovery.delivered.wrapping_sub(delivered);
-            cx.mib.add(Counter::TcpExtTCPDelivered, u64::from(delivered));
+            newly_delivered(cx, delivered, flags.ece);
             self.xmit_recovery(cx, rexmit);
         }
         Ok(false)
@@ -553,6 +551,16 @@ impl Default for Cleaned {
             prior_sacked: 0,
             packets: 0,
             fully: true,
+        }
+    }
+}
+
+/// `tcp_newly_delivered`: counts packets, and those that an ACK with ECN echo acknowledged.
+fn newly_delivered(cx: &mut Cx<'_>, packets: u32, ece: bool) {
+    if packets > 0 {
+        cx.mib.add(Counter::TcpExtTCPDelivered, u64::from(packets));
+        if ece {
+            cx.mib.add(Counter::TcpExtTCPDeliveredCE, u64::from(packets));
         }
     }
 }

@@ -58,7 +58,7 @@ impl Tcb {
         if skb.pcount > 1 {
             flags = flags.with(Flags::PSH); // flush the receiver's GRO
         }
-        let ect = self.ecn_send(cx, skb, &mut flags, is_syn);
+        let ect = self.ecn_send(skb, &mut flags, is_syn);
         let mut header = self.header(skb.seq, flags, window, options);
         if self.snd.urg_mode && !is_syn {
             self.set_urgent(&mut header, skb);

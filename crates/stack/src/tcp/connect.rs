@@ -159,7 +159,9 @@ impl Tcb {
         self.rcv.wscale = first.wscale;
         self.rto = INITIAL_RTO;
         let mut skb = Skb::at(self.snd.write_seq);
-        skb.flags = Flags::SYN;
+        // tcp_ecn_send_syn
+        let ecn = if cx.sysctl.tcp_ecn == 1 { Flags::ECE.with(Flags::CWR) } else { Flags::NONE };
+        skb.flags = Flags::SYN.with(ecn);
         skb.end_seq = skb.seq + 1;
         skb.set_segments(self.mss);
         self.snd.write_seq = skb.end_seq;
@@ -426,7 +428,7 @@ impl Tcb {
         self.snd.wl1 = seg.seq;
         self.snd.max_window = self.snd.wnd;
         let flags = seg.header.flags;
-        self.opts.ecn = cx.sysctl.tcp_ecn != 0 && flags.contains(Flags::ECE) && flags.contains(Flags::CWR);
+        self.opts.ecn = cx.sysctl.tcp_ecn == 1 && flags.contains(Flags::ECE) && flags.contains(Flags::CWR);
         self.adopt_mss(cx, offered.mss);
         self.initialize_rcv_mss();
         self.send_syn_ack(cx);

@@ -22,11 +22,11 @@ impl Tcb {
     }
 
     /// `tcp_ecn_accept_cwr`: the peer has reacted; stop echoing.
-    pub(crate) fn ecn_accept_cwr(&mut self, cx: &Cx<'_>, seg: &Segment) {
+    pub(crate) fn ecn_accept_cwr(&mut self, seg: &Segment) {
         if self.opts.ecn && seg.header.flags.contains(Flags::CWR) {
             self.ecn.demand_cwr = false;
             // Answer soon: the window was just reduced and ACKs clock the rest out.
-            if seg.payload_len > 0 && !self.in_pingpong(cx) {
+            if seg.seq != seg.end_seq {
                 self.ack.now = true;
             }
         }
@@ -60,13 +60,9 @@ impl Tcb {
     }
 
     /// `tcp_ecn_send`: flags of a segment; returns whether the packet is marked ECT(0).
-    pub(crate) fn ecn_send(&mut self, cx: &Cx<'_>, skb: &Skb, flags: &mut Flags, is_syn: bool) -> bool {
+    pub(crate) fn ecn_send(&mut self, skb: &Skb, flags: &mut Flags, is_syn: bool) -> bool {
         if is_syn {
-            // tcp_ecn_send_syn
-            if cx.sysctl.tcp_ecn == 1 && !flags.contains(Flags::ACK) && !skb.sacked.ever_retrans {
-                *flags = flags.with(Flags::ECE).with(Flags::CWR);
-            }
-            return false;
+            return false; // connect() set the flags, a retransmission takes them away
         }
         if !self.opts.ecn {
             return false;

@@ -214,7 +214,14 @@ impl Stack {
         let window = initial_window(&self.sysctl.ns, space, mss, clamp, offered.wscale.is_some(), locked);
         let flags = header.flags;
         let not_ect = syn.meta.tos & 3 == 0;
-        let ecn = self.sysctl.ns.tcp_ecn != 0 && flags.contains(Flags::ECE | Flags::CWR) && not_ect;
+        // tcp_ecn_create_request: ECT on a SYN is a broken network, unless the other bits say a newer protocol.
+        let later = if self.config.profile >= KernelProfile::V6_18 {
+            Flags::RESERVED.with(Flags::AE)
+        } else {
+            Flags::RESERVED
+        };
+        let plausible = not_ect || flags.intersects(later);
+        let ecn = self.sysctl.ns.tcp_ecn != 0 && flags.contains(Flags::ECE | Flags::CWR) && plausible;
         let ts_off = self.tcp.secrets.ts_offset(local.ip(), remote.ip());
         let isn = syn.tw_isn.unwrap_or_else(|| self.tcp.secrets.isn(local, remote, now));
         Some(RequestSock {

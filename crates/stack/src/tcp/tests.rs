@@ -1,6 +1,7 @@
 //! Two hosts on a wire, real system calls: what programs see and what goes over the wire.
 
 mod basic;
+mod ecn;
 mod ending;
 mod fastopen;
 mod fixture;

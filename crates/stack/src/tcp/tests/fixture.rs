@@ -45,6 +45,8 @@ pub(super) enum Fate {
     Drop,
     /// Later by so many milliseconds.
     Delay(u64),
+    /// With "congestion experienced".
+    Mark,
 }
 
 type Rule = Box<dyn FnMut(&Seen) -> Fate>;
@@ -68,6 +70,14 @@ pub(super) const ADDRS: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 
 pub(super) fn addr(host: usize, port: u16) -> SockAddr {
     SockAddr::Ip(SocketAddr::new(ADDRS[host].parse().unwrap(), port))
+}
+
+/// Sets "congestion experienced" in an IPv4 header.
+fn mark(frame: &mut Frame) {
+    frame.linearize();
+    let (mut ip, n) = wire::ipv4::Header::parse(frame.head()).expect("our own packet");
+    ip.tos |= 3;
+    ip.emit(&mut frame.head_mut()[..n]);
 }
 
 /// Turns of the loop that one call of [`Pair::run_for`] may take: more is a bug.
@@ -251,7 +261,7 @@ impl Pair {
     /// Carries what the hosts have sent onto the wire.
     pub(super) fn carry(&mut self) {
         for host in [C, S] {
-            while let Some((_, frame)) = self.hosts[host].poll_transmit() {
+            while let Some((_, mut frame)) = self.hosts[host].poll_transmit() {
                 let seen = self.look(host, &frame);
                 let mut at = self.now + self.delay;
                 if let Some(mut seen) = seen {
@@ -262,6 +272,7 @@ impl Pair {
                     match fate {
                         Fate::Pass => {}
                         Fate::Drop => continue,
+                        Fate::Mark => mark(&mut frame),
                         Fate::Delay(ms) => at += Duration::from_millis(ms),
                     }
                 }
