@@ -72,6 +72,7 @@ impl Tcb {
             tcb.retrans_stamp = Some(req.snt_synack);
         }
         tcb.last_sent = req.snt_synack;
+        tcb.ack.last_received = now;
         tcb
     }
 }

@@ -340,6 +340,7 @@ impl Tcb {
     fn finish_connect(&mut self, cx: &mut Cx<'_>) {
         self.set_state(cx, State::Established);
         self.last_ack_received = cx.now;
+        self.ack.last_received = cx.now;
         self.init_transfer(cx);
         self.last_sent = cx.now;
         self.start_keepalive(cx);

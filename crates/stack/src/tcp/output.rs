@@ -211,7 +211,7 @@ impl Tcb {
             w.max_packets_out = packets_out;
             self.cwnd_usage_seq = self.snd.nxt;
         }
-        if self.is_cwnd_limited() {
+        if self.window.is_limited() {
             self.window.used = 0;
             self.window.used_stamp = cx.now;
         } else {
@@ -224,12 +224,6 @@ impl Tcb {
                 self.cwnd_application_limited(cx);
             }
         }
-    }
-
-    /// `tcp_is_cwnd_limited`
-    fn is_cwnd_limited(&self) -> bool {
-        let w = &self.window;
-        w.is_cwnd_limited || (w.in_slow_start() && w.cwnd < 2 * w.max_packets_out)
     }
 
     /// `tcp_cwnd_application_limited`: the application left the window unused for a timeout: halve the excess.

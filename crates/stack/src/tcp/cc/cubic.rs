@@ -98,7 +98,7 @@ impl Cubic {
     }
 
     pub(super) fn cong_avoid(&mut self, cx: &mut CcCx<'_>, acked: u32) {
-        if !cx.window.is_cwnd_limited {
+        if !cx.window.is_limited() {
             return;
         }
         let acked = if cx.window.in_slow_start() { cx.window.slow_start(acked) } else { acked };

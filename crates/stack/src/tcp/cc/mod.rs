@@ -79,6 +79,11 @@ impl Window {
         self.cwnd < self.ssthresh
     }
 
+    /// `tcp_is_cwnd_limited`: may it grow? In slow start the window is worth twice what was used of it (RFC 7661).
+    pub(crate) fn is_limited(&self) -> bool {
+        self.is_cwnd_limited || (self.in_slow_start() && self.cwnd < 2 * self.max_packets_out)
+    }
+
     /// `tcp_slow_start`: grows by what was acknowledged up to `ssthresh`; returns what is left over.
     pub(crate) fn slow_start(&mut self, acked: u32) -> u32 {
         let cwnd = self.cwnd.saturating_add(acked).min(self.ssthresh);
@@ -336,7 +341,7 @@ impl Cc {
 
 /// `tcp_reno_cong_avoid`
 fn reno_cong_avoid(window: &mut Window, acked: u32) {
-    if !window.is_cwnd_limited {
+    if !window.is_limited() {
         return;
     }
     let acked = if window.in_slow_start() { window.slow_start(acked) } else { acked };

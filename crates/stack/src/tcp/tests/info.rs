@@ -55,3 +55,30 @@ fn tcp_info_has_280_bytes_and_counts_timeouts_by_series() {
     let least = u32::try_from((arrived - first).as_millis()).unwrap();
     assert!((least..least + 15).contains(&took), "{took} ms, and at least {least}");
 }
+
+/// packetdrill's slow-start-app-limited-9-packets-out: in slow start a window is worth twice what was used of it.
+#[test]
+fn nine_packets_of_ten_let_the_window_grow_to_eighteen() {
+    for congestion in ["cubic", "reno"] {
+        let mut pair = Pair::new(100);
+        pair.sysctl(C, "net.ipv4.tcp_congestion_control", congestion);
+        let (client, _) = pair.established();
+        pair.send(C, client, 9 * 1448).unwrap();
+        pair.run_for(Duration::from_secs(1));
+        let info = bytes(&mut pair, C, client, SockOpt::TCP_INFO);
+        assert_eq!(word(&info, 80), 18, "{congestion}");
+    }
+}
+
+/// packetdrill's tcp-info-last_data_recv: before any data it counts from the handshake.
+#[test]
+fn last_data_recv_counts_from_the_handshake() {
+    let mut pair = Pair::new(10);
+    let (client, server) = pair.established();
+    pair.run_for(Duration::from_secs(1));
+    for (host, fd) in [(C, client), (S, server)] {
+        let info = bytes(&mut pair, host, fd, SockOpt::TCP_INFO);
+        let ago = word(&info, 52);
+        assert!((990..1100).contains(&ago), "{ago} ms");
+    }
+}
