@@ -268,6 +268,7 @@ impl Stack {
                     }
                 };
             }
+            SockOpt::TCP_INQ => prep.inq = within(value, 0, 1)? == 1,
             SockOpt::TCP_DEFER_ACCEPT => user.defer_accept = seconds_to_timeouts(int(value)?, rto_max),
             SockOpt::TCP_USER_TIMEOUT => {
                 let ms = u64::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
@@ -398,6 +399,7 @@ impl Stack {
             SockOpt::TCP_WINDOW_CLAMP => {
                 OptValue::Int(tcb.map_or(user.window_clamp, |t| t.rcv.window_clamp).into())
             }
+            SockOpt::TCP_INQ => from_flag(prep.inq),
             SockOpt::TCP_CONGESTION => OptValue::Text(prep.congestion.to_owned()),
             // tcp.c: a module without get_info leaves the buffer as it is and reports no bytes.
             SockOpt::TCP_CC_INFO => {

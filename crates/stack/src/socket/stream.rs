@@ -7,8 +7,9 @@ use wire::{Bytes, Instant};
 use super::Pid;
 use super::calls::{Step, zero};
 use super::file::FileKind;
+use super::options::IPPROTO_TCP;
 use super::wait::{Timeout, Wait};
-use crate::call::{Call, Data, Domain, Fd, MsgFlags, PollEvents, Ret, SockAddr};
+use crate::call::{Call, Cmsg, Data, Domain, Fd, MsgFlags, PollEvents, Ret, SockAddr};
 use crate::socket::Dgram;
 use crate::tcp::call::Connecting;
 use crate::tcp::fastopen;
@@ -23,6 +24,10 @@ use crate::{Errno, Stack};
 /// With `POLLWRBAND`: what `sk_stream_write_space` wakes for.
 const WRITABLE: PollEvents = PollEvents(PollEvents::OUT.0 | PollEvents::WRNORM.0);
 const READABLE: PollEvents = PollEvents(PollEvents::IN.0 | PollEvents::RDNORM.0);
+
+/// `TCP_CM_INQ`, and what its control message takes: a header of 16 bytes and an int.
+const TCP_CM_INQ: i32 = 36;
+const CMSG_INQ_SPACE: usize = 20;
 
 /// What a call that sleeps has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,7 +150,10 @@ impl Stack {
             Call::Recv { len, flags, .. } | Call::RecvFrom { len, flags, .. } => {
                 self.tcp_sys_recv(now, pid, id, *len, *flags)
             }
-            Call::RecvMsg { lens, flags, .. } => self.tcp_sys_recv(now, pid, id, lens.iter().sum(), *flags),
+            Call::RecvMsg { lens, flags, control_len, .. } => {
+                let step = self.tcp_sys_recv(now, pid, id, lens.iter().sum(), *flags);
+                self.tcp_recv_control(id, step, *flags, *control_len)
+            }
             Call::Write { data, .. } => {
                 self.tcp_sys_send(now, pid, id, core::slice::from_ref(data), MsgFlags(0), None)
             }
@@ -411,6 +419,22 @@ impl Stack {
             timeout,
             over,
         })
+    }
+
+    /// The control messages of `tcp_recvmsg`: `TCP_CM_INQ`.
+    fn tcp_recv_control(&self, id: u32, mut step: Step, flags: MsgFlags, room: usize) -> Step {
+        let sock = &self.tcp.socks[id];
+        if let (Step::Done(Ok(Ret::Data { control, flags, .. })), Some(tcb), true, false) =
+            (&mut step, &sock.tcb, sock.prep.inq, flags.has(MsgFlags::ERRQUEUE))
+        {
+            if room < CMSG_INQ_SPACE {
+                *flags = *flags | MsgFlags::CTRUNC; // put_cmsg
+            } else {
+                let left = i32::try_from(tcb.inq_hint()).unwrap_or(i32::MAX);
+                control.push(Cmsg::Other(IPPROTO_TCP, TCP_CM_INQ, left.to_ne_bytes().to_vec().into()));
+            }
+        }
+        step
     }
 
     /// `send` on a TCP socket, without waiting and from the caller's own memory: what there is room for is copied, once.

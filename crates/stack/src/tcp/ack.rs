@@ -9,6 +9,7 @@ use wire::Instant;
 use wire::tcp::SeqNum;
 
 use super::cc::{CaState, Cc, CcCx, RateSample};
+use super::chrono::Chrono;
 use super::cx::{Cx, delta_us};
 use super::input::Segment;
 use super::recovery::Rexmit;
@@ -311,6 +312,9 @@ impl Tcb {
             if !self.clean_entry(cx, whole, flags, sack, &mut c) {
                 break;
             }
+        }
+        if self.rtx.is_empty() {
+            self.chrono.stop(cx.now, Chrono::Busy, self.unsent.is_empty());
         }
         self.data.acknowledge(self.snd.una);
         self.mem_reclaim(cx);

@@ -55,6 +55,7 @@ impl Stack {
                 pingpong: false,
                 fastopen: super::fastopen::Prep::default(),
                 save_syn: 0,
+                inq: false,
             }),
             rcv_addr: any,
             saddr: any,

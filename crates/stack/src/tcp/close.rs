@@ -186,7 +186,7 @@ impl Tcb {
         }
         self.fastopen_remove(cx, false);
         self.timers.remove_all(cx.timers);
-        self.purge_send_queues();
+        self.purge_send_queues(cx);
         self.mem_reclaim(cx);
     }
 

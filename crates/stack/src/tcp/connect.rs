@@ -50,6 +50,7 @@ impl Tcb {
             local: seed.local,
             remote: seed.remote,
             state: State::Close,
+            chrono: super::chrono::Chronograph::default(),
             snd: Snd {
                 una: iss,
                 nxt: iss,

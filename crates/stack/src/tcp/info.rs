@@ -96,9 +96,7 @@ impl Tcb {
         w.u32(self.totals.data_segs_in);
         w.u32(self.totals.data_segs_out);
         w.u64(self.delivery_rate());
-        w.u64(0); // busy_time and the two limited ones: the chronograph is not modelled
-        w.u64(0);
-        w.u64(0);
+        self.chrono.micros(now).into_iter().for_each(|us| w.u64(us));
         w.u32(r.delivered);
         w.u32(r.delivered_ce);
         w.u64(self.totals.bytes_sent);

@@ -28,6 +28,7 @@ pub(crate) mod build;
 pub(crate) mod call;
 pub(crate) mod cc;
 pub(crate) mod child;
+pub(crate) mod chrono;
 pub(crate) mod close;
 pub(crate) mod connect;
 pub(crate) mod cx;

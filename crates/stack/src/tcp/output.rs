@@ -5,6 +5,7 @@
 
 use wire::tcp::Flags;
 
+use super::chrono::Chrono;
 use super::cx::Cx;
 use super::skb::Skb;
 use super::tcb::{Nagle, State, Tcb};
@@ -96,7 +97,12 @@ impl Tcb {
                 break;
             }
         }
-        let _ = rwnd_limited; // only Linux's chronograph would want it
+        if rwnd_limited {
+            self.chrono.start(cx.now, Chrono::RwndLimited);
+        } else {
+            let is_idle = self.rtx.is_empty() && self.unsent.is_empty();
+            self.chrono.stop(cx.now, Chrono::RwndLimited, is_idle);
+        }
         let cwnd_limited = cwnd_limited || self.in_flight() >= self.window.cwnd;
         if sent > 0 || cwnd_limited {
             self.cwnd_validate(cx, cwnd_limited);
@@ -223,6 +229,10 @@ impl Tcb {
             if cx.sysctl.tcp_slow_start_after_idle != 0 && idle && !matches!(self.cc, super::cc::Cc::Bbr(_)) {
                 self.cwnd_application_limited(cx);
             }
+            // Everything is sent, and the application waits for room.
+            if self.unsent.is_empty() && self.no_space.get() && self.state.may_send() {
+                self.chrono.start(cx.now, Chrono::SndbufLimited);
+            }
         }
     }
 
@@ -305,13 +315,15 @@ impl Tcb {
             skb.flags = Flags::FIN.with(Flags::ACK);
             skb.end_seq = skb.seq + 1;
             self.snd.write_seq = skb.end_seq;
+            self.chrono.start(cx.now, Chrono::Busy);
             self.unsent.push_back(skb);
         }
         self.push_pending(cx, Nagle { off: true, ..Nagle::default() });
     }
 
     /// Forgets everything that waits to be sent or acknowledged (`tcp_write_queue_purge`).
-    pub(crate) fn purge_send_queues(&mut self) {
+    pub(crate) fn purge_send_queues(&mut self, cx: &mut Cx<'_>) {
+        self.chrono.stop(cx.now, Chrono::Busy, true);
         self.unsent.clear();
         self.rtx = super::rtx::RtxQueue::default();
         self.data = super::send_buffer::SendBuffer::at(self.snd.write_seq);

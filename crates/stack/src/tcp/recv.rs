@@ -171,6 +171,12 @@ impl Tcb {
         bytes.saturating_sub(u32::from(self.rx_done && bytes > 0))
     }
 
+    /// `tcp_inq_hint`: what `TCP_CM_INQ` tells; never 0 once there is an end to read.
+    pub(crate) fn inq_hint(&self) -> u32 {
+        let left = (self.rcv.nxt - self.rcv.copied_seq) as u32; // forward
+        if left == 0 && self.rx_done { 1 } else { left }
+    }
+
     /// Recv-Q of `ss`: a FIN that was not read yet counts as a byte (`tcp_diag_get_info`).
     pub(crate) fn rqueue(&self) -> u32 {
         if matches!(self.state, State::SynSent | State::SynRecv) {

@@ -50,7 +50,7 @@ impl Tcb {
             | State::LastAck
             | State::Closing => Errno::ECONNRESET,
         };
-        self.purge_send_queues();
+        self.purge_send_queues(cx);
         self.fail(cx, error);
     }
 }

@@ -3,6 +3,7 @@
 
 use wire::tcp::Flags;
 
+use super::chrono::Chrono;
 use super::cx::Cx;
 use super::mem::MemKind;
 use super::output::PushOne;
@@ -61,6 +62,8 @@ impl Tcb {
         if self.is_writable(cx.sysctl.tcp_notsent_lowat) {
             self.no_space.set(false);
             cx.wake.writable = true;
+            let is_idle = self.rtx.is_empty() && self.unsent.is_empty();
+            self.chrono.stop(cx.now, Chrono::SndbufLimited, is_idle);
         }
     }
 
@@ -131,7 +134,11 @@ impl Tcb {
             let copy = usize::try_from(copy).expect("64 KiB").min(data.len() - at);
             let copy = self.wmem_schedule(cx, u32::try_from(copy).expect("at most the goal")) as usize;
             if copy == 0 {
-                self.unsent.pop_back_if(|tail| tail.seq == tail.end_seq); // tcp_remove_empty_skb
+                // tcp_remove_empty_skb
+                self.unsent.pop_back_if(|tail| tail.seq == tail.end_seq);
+                if self.unsent.is_empty() {
+                    self.chrono.stop(cx.now, Chrono::Busy, self.rtx.is_empty());
+                }
                 return Ok(self.no_room(cx, flags, mss, from, at));
             }
             if at == from
@@ -190,6 +197,9 @@ impl Tcb {
 
     /// `tcp_skb_entail`: a new entry at the end.
     fn entail(&mut self, cx: &mut Cx<'_>) {
+        if self.unsent.is_empty() {
+            self.chrono.start(cx.now, Chrono::Busy);
+        }
         self.unsent.push_back(Skb::at(self.snd.write_seq));
         self.nagle.push = false;
         self.slow_start_after_idle_check(cx);

@@ -40,6 +40,8 @@ pub(crate) struct Prep {
     pub(crate) fastopen: super::fastopen::Prep,
     /// `TCP_SAVE_SYN`: 0, 1 (IP and TCP headers), 2 (with the link's).
     pub(crate) save_syn: u8,
+    /// `TCP_INQ`: `recvmsg` tells how much is left to read.
+    pub(crate) inq: bool,
 }
 
 /// No file: a connection that was not accepted yet, or an orphan.

@@ -247,6 +247,8 @@ pub(crate) struct Tcb {
     pub(crate) opts: Negotiated,
     pub(crate) ecn: Ecn,
     pub(crate) totals: Totals,
+    /// What sending waits for.
+    pub(crate) chrono: super::chrono::Chronograph,
     pub(crate) user: UserOptions,
 
     // Sending.

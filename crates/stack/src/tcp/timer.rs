@@ -249,7 +249,7 @@ impl Tcb {
     /// `tcp_done` with an error for the application.
     pub(crate) fn fail(&mut self, cx: &mut Cx<'_>, error: Errno) {
         self.error = Some(error);
-        self.purge_send_queues();
+        self.purge_send_queues(cx);
         self.mem_reclaim(cx);
         self.done(cx);
     }

@@ -82,3 +82,26 @@ fn last_data_recv_counts_from_the_handshake() {
         assert!((990..1100).contains(&ago), "{ago} ms");
     }
 }
+
+/// packetdrill's tcp-info-rwnd-limited: a window of nothing holds a writer back, and is time in which it was busy.
+#[test]
+fn a_closed_window_is_counted_as_time_limited_by_it() {
+    let mut pair = Pair::new(10);
+    let (client, server) = pair.established();
+    let limited = |pair: &mut Pair| {
+        let info = bytes(pair, C, client, SockOpt::TCP_INFO);
+        [168, 176, 184].map(|at| u64::from_ne_bytes(*info[at..].first_chunk().unwrap()))
+    };
+    assert_eq!(limited(&mut pair), [0, 0, 0]);
+    // The server reads nothing: its window closes.
+    while pair.send(C, client, 100_000).is_ok() {
+        pair.run_ms(40);
+    }
+    let [busy, rwnd, _] = limited(&mut pair);
+    pair.run_secs(2);
+    let [busy_then, rwnd_then, sndbuf] = limited(&mut pair);
+    assert!((2_000_000..2_010_000).contains(&(rwnd_then - rwnd)), "{rwnd} to {rwnd_then}");
+    assert!((2_000_000..2_010_000).contains(&(busy_then - busy)), "{busy} to {busy_then}");
+    assert!(busy_then >= rwnd_then + sndbuf);
+    drop(server);
+}
