@@ -26,6 +26,16 @@ impl Stack {
     /// `ip_rcv`: `frame` starts at the IPv4 header.
     #[inline]
     pub(super) fn ip4_rcv(&mut self, now: Instant, ifindex: IfIndex, pkt_type: PktType, mut frame: Frame) {
+        if pkt_type == PktType::Host
+            && let Some(meta) = self.tcp4_arrives(ifindex, &mut frame)
+        {
+            return self.tcp_rcv(now, &meta, frame);
+        }
+        self.ip4_rcv_any(now, ifindex, pkt_type, frame);
+    }
+
+    #[inline(never)]
+    fn ip4_rcv_any(&mut self, now: Instant, ifindex: IfIndex, pkt_type: PktType, mut frame: Frame) {
         self.mib.inc(Counter::IpInReceives);
         self.mib.add(Counter::IpExtInOctets, frame.len() as u64);
         if !may_pull(&mut frame, ipv4::MIN_HEADER_LEN) {

@@ -24,6 +24,7 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub(crate) use input4::ECN_COUNTERS;
+pub(crate) use output::Fixed4;
 
 use wire::Instant;
 use wire::ip::Protocol;

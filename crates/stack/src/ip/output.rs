@@ -23,6 +23,55 @@ const ROUTER_ALERT_V6: [u8; 8] = [0, 0, 5, 2, 0, 0, 1, 0];
 /// The largest IPv4 packet, and the largest IPv6 payload.
 const MAX_LEN: usize = 65_535;
 
+/// The fields of an IPv4 header that is no fragment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fixed4 {
+    pub(crate) tos: u8,
+    pub(crate) total: u16,
+    pub(crate) id: u16,
+    pub(crate) dont_fragment: bool,
+    pub(crate) ttl: u8,
+    pub(crate) protocol: Protocol,
+    pub(crate) src: Ipv4Addr,
+    pub(crate) dst: Ipv4Addr,
+}
+
+impl Fixed4 {
+    /// Writes a header without options.
+    #[inline]
+    pub(crate) fn emit(&self, header: &mut [u8; 20]) {
+        self.emit_with(header, &[]);
+    }
+
+    /// The same when `options` stand behind it. Assembled in words and summed there: reading back bytes just written would
+    /// stall.
+    #[inline]
+    fn emit_with(&self, header: &mut [u8; 20], options: &[u8]) {
+        let hlen = 20 + options.len() as u32; // at most 60
+        let fragment = if self.dont_fragment { 0x4000 } else { 0 };
+        let words = [
+            0x4000_0000 | ((hlen / 4) << 24) | (u32::from(self.tos) << 16) | u32::from(self.total),
+            (u32::from(self.id) << 16) | fragment,
+            (u32::from(self.ttl) << 24) | (u32::from(self.protocol.0) << 16),
+            self.src.to_bits(),
+            self.dst.to_bits(),
+        ];
+        let sum: u64 = words.iter().map(|w| u64::from(*w)).sum();
+        // The lower and the upper half.
+        let mut total = wire::checksum::Sum::EMPTY.add_u32(sum as u32).add_u32((sum >> 32) as u32);
+        if !options.is_empty() {
+            total = total + wire::checksum::sum(options);
+        }
+        let checksum = total.finish();
+        for (i, mut word) in words.into_iter().enumerate() {
+            if i == 2 {
+                word |= u32::from(checksum);
+            }
+            header[i * 4..i * 4 + 4].copy_from_slice(&word.to_be_bytes());
+        }
+    }
+}
+
 impl Stack {
     /// Sends a transport segment (`frame` starts at the transport header, with headroom) by the route
     /// `dst`: network header, fragmentation, neighbour. `EMSGSIZE` when it may not be fragmented and is larger
@@ -72,28 +121,19 @@ impl Stack {
         if out.protocol == Protocol::ICMP {
             self.count_icmp_out(frame.head());
         }
-        // Assembled in words and summed there: reading back bytes just written would stall.
-        let fragment = if df { 0x4000 } else { 0 };
-        let words = [
-            0x4000_0000 | ((hlen as u32 / 4) << 24) | (u32::from(out.tos) << 16) | total as u32, // at most MAX_LEN
-            (u32::from(id) << 16) | fragment,
-            (u32::from(out.ttl) << 24) | (u32::from(out.protocol.0) << 16),
-            src.to_bits(),
-            daddr.to_bits(),
-        ];
         let header = frame.push(hlen);
         header[20..].copy_from_slice(options);
-        let sum: u64 = words.iter().map(|w| u64::from(*w)).sum();
-        // The lower and the upper half.
-        let base = wire::checksum::Sum::EMPTY.add_u32(sum as u32).add_u32((sum >> 32) as u32);
-        let checksum = (base + wire::checksum::sum(options)).finish();
-        let fixed = header.first_chunk_mut::<20>().expect("pushed that much");
-        for (i, mut word) in words.into_iter().enumerate() {
-            if i == 2 {
-                word |= u32::from(checksum);
-            }
-            fixed[i * 4..i * 4 + 4].copy_from_slice(&word.to_be_bytes());
-        }
+        let fixed = Fixed4 {
+            tos: out.tos,
+            total: total as u16, // at most MAX_LEN
+            id,
+            dont_fragment: df,
+            ttl: out.ttl,
+            protocol: out.protocol,
+            src,
+            dst: daddr,
+        };
+        fixed.emit_with(header.first_chunk_mut::<20>().expect("pushed that much"), options);
         self.mib.inc(Counter::IpOutRequests);
         self.ip4_route_out(now, dst, mtu, out.multicast_loop, frame);
         Ok(())

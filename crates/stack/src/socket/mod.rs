@@ -174,6 +174,12 @@ impl Sockets {
         Pid(u32::try_from(self.processes.len() - 1).expect("fewer than 2^32 processes"))
     }
 
+    /// There is no raw socket that would want a copy.
+    #[inline]
+    pub(crate) fn has_no_raw(&self) -> bool {
+        self.raws.is_empty()
+    }
+
     fn process(&self, pid: Pid) -> Option<&Process> {
         self.processes.get(pid.0 as usize)?.as_ref()
     }

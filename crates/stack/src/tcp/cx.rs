@@ -79,7 +79,7 @@ pub(crate) struct Cx<'a> {
     /// Orphans of the host (`tcp_orphan_count`).
     pub(crate) orphans: u32,
     /// State changes of this step, for records.
-    pub(crate) transitions: Vec<(State, State)>,
+    pub(crate) transitions: &'a mut Vec<(State, State)>,
 }
 
 impl Cx<'_> {

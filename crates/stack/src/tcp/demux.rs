@@ -12,6 +12,7 @@ use wire::{Bytes, Frame, Instant, Medium};
 
 use super::cx::OutSegment;
 use super::input::Segment;
+use super::short::is_tuple;
 use super::sock::TcpSock;
 use super::tables::{Owner, tuple_hash};
 use crate::call::Domain;
@@ -124,7 +125,10 @@ impl Stack {
     /// The owner of a four-tuple.
     pub(super) fn tcp_lookup(&self, local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
         let hash = tuple_hash(self.tcp.secrets.port[0], local, remote);
-        self.tcp.ehash.candidates(hash).find(|owner| self.tuple_of(*owner) == Some((local, remote)))
+        self.tcp
+            .ehash
+            .candidates(hash)
+            .find(|owner| self.tuple_of(*owner).is_some_and(|known| is_tuple(known, local, remote)))
     }
 
     fn tuple_of(&self, owner: Owner) -> Option<(SocketAddr, SocketAddr)> {

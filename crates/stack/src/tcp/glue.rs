@@ -22,7 +22,7 @@ use crate::tcp::sock::NO_FILE;
 use crate::{Errno, Stack};
 
 /// Payloads up to this are copied behind the headers; longer ones are shared.
-const INLINE: usize = 256;
+pub(super) const INLINE: usize = 256;
 
 const READABLE: PollEvents = PollEvents(PollEvents::IN.0 | PollEvents::RDNORM.0);
 /// With `POLLWRBAND`.
@@ -32,13 +32,13 @@ const EVERYTHING: PollEvents = PollEvents(u32::MAX);
 
 /// How a segment leaves (`struct inet_sock`'s part of it).
 #[derive(Clone, Copy, Debug)]
-struct Way {
-    local: SocketAddr,
-    remote: SocketAddr,
-    dst: Dst,
-    ttl: u8,
-    tos: u8,
-    discover: u8,
+pub(super) struct Way {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) dst: Dst,
+    pub(super) ttl: u8,
+    pub(super) tos: u8,
+    pub(super) discover: u8,
     flow_label: u32,
 }
 
@@ -87,7 +87,6 @@ impl Stack {
         step: impl FnOnce(&mut Tcb, &mut Cx<'_>) -> R,
     ) -> Option<R> {
         let mut tcb = self.tcp.socks.get_mut(id)?.tcb.take()?;
-        let mut segments = core::mem::take(&mut self.tcp.segments);
         self.tcp.memory.sockets = self.tcp.socks.len();
         let mut cx = Cx {
             now,
@@ -99,7 +98,7 @@ impl Stack {
             mib: &mut self.mib,
             rng: &mut self.tcp.rng,
             timers: &mut self.timers,
-            segments: &mut segments,
+            segments: &mut self.tcp.segments,
             wake: Wake::default(),
             fate: None,
             dst_suspect: false,
@@ -107,30 +106,21 @@ impl Stack {
             peers: &mut self.tcp.peers,
             confirm: false,
             orphans: self.tcp.orphans,
-            transitions: core::mem::take(&mut self.tcp.transitions),
+            transitions: &mut self.tcp.transitions,
         };
         let result = step(&mut tcb, &mut cx);
-        let Cx { wake, fate, dst_suspect, confirm, fastopen_removed, mut transitions, .. } = cx;
-        let serial = self.tcp.socks[id].serial;
-        for (from, to) in transitions.drain(..) {
-            self.out.record(now, || What::Sock {
-                sock: serial,
-                from: Some(from.name()),
-                to: if to == State::Close && tcb.orphan { None } else { Some(to.name()) },
-                addrs: format!("{} {}", tcb.local, tcb.remote),
-            });
+        let Cx { wake, fate, dst_suspect, confirm, fastopen_removed, .. } = cx;
+        if !self.tcp.transitions.is_empty() {
+            self.tcp_record_transitions(now, id, &tcb);
         }
-        self.tcp.transitions = transitions;
         let sock = &mut self.tcp.socks[id];
         sock.tcb = Some(tcb);
-        if confirm && let Some((_, dst)) = self.tcp.socks[id].dst {
+        if confirm && let Some((_, dst)) = sock.dst {
             self.neigh_confirm(now, dst.ifindex, dst.next_hop);
         }
-        if !segments.is_empty() {
-            self.tcp_emit(now, id, &segments);
-            segments.clear();
+        if !self.tcp.segments.is_empty() {
+            self.tcp_emit(now, id);
         }
-        self.tcp.segments = segments;
         if dst_suspect {
             self.tcp.socks[id].dst = None;
         }
@@ -144,7 +134,22 @@ impl Stack {
         Some(result)
     }
 
+    fn tcp_record_transitions(&mut self, now: Instant, id: u32, tcb: &Tcb) {
+        let serial = self.tcp.socks[id].serial;
+        for (from, to) in self.tcp.transitions.drain(..) {
+            self.out.record(now, || What::Sock {
+                sock: serial,
+                from: Some(from.name()),
+                to: if to == State::Close && tcb.orphan { None } else { Some(to.name()) },
+                addrs: format!("{} {}", tcb.local, tcb.remote),
+            });
+        }
+    }
+
     fn tcp_wake(&mut self, id: u32, wake: Wake) {
+        if !(wake.readable || wake.writable || wake.changed) {
+            return;
+        }
         let Some(sock) = self.tcp.socks.get(id) else { return };
         let file = sock.file;
         if file == NO_FILE {
@@ -232,7 +237,7 @@ impl Stack {
     }
 
     /// Sends what a step made.
-    fn tcp_emit(&mut self, now: Instant, id: u32, segments: &[OutSegment]) {
+    fn tcp_emit(&mut self, now: Instant, id: u32) {
         let sock = &self.tcp.socks[id];
         let tcb = sock.tcb.as_ref().expect("the step put it back");
         let (local, remote) = (tcb.local, tcb.remote);
@@ -243,29 +248,30 @@ impl Stack {
             } else {
                 crate::mib::Counter::Ip6OutNoRoutes
             });
+            self.tcp.segments.clear();
             return;
         };
         let way = self.way_of_sock(id, local, remote, dst);
-        for segment in segments {
-            let mut rest = segment.payload.clone();
-            let mut at = 0u32;
-            loop {
-                let cut = rest.len().min(usize::from(segment.mss));
-                let last = cut == rest.len();
-                let ip_id = (!segment.without_socket).then(|| {
-                    let sock = &mut self.tcp.socks[id];
-                    let ip_id = sock.ip_id;
-                    sock.ip_id = ip_id.wrapping_add(1);
-                    ip_id
-                });
-                self.emit_one(now, &way, segment, at, rest.slice(0..cut), last, ip_id);
-                if last {
-                    break;
-                }
-                rest = rest.slice(cut..rest.len());
-                at += u32::try_from(cut).expect("a segment");
+        let mut next_id = sock.ip_id;
+        let mut segments = core::mem::take(&mut self.tcp.segments);
+        for mut segment in segments.drain(..) {
+            let rest = core::mem::take(&mut segment.payload);
+            let mss = usize::from(segment.mss);
+            let mut ip_id = || {
+                (!segment.without_socket).then(|| core::mem::replace(&mut next_id, next_id.wrapping_add(1)))
+            };
+            let mut at = 0;
+            while rest.len() - at > mss {
+                let cut = rest.slice(at..at + mss);
+                // Below 64 KiB.
+                self.emit_one(now, &way, &segment, at as u32, cut, false, ip_id());
+                at += mss;
             }
+            let cut = if at == 0 { rest } else { rest.slice(at..rest.len()) };
+            self.emit_one(now, &way, &segment, at as u32, cut, true, ip_id());
         }
+        self.tcp.segments = segments;
+        self.tcp.socks[id].ip_id = next_id;
     }
 
     fn way_of_sock(&self, id: u32, local: SocketAddr, remote: SocketAddr, dst: Dst) -> Way {
@@ -326,6 +332,10 @@ impl Stack {
         if at > 0 {
             header.flags = header.flags - Flags::CWR;
         }
+        let payload = match self.tcp4_output(now, way, &header, payload, ip_id.unwrap_or(0), segment.ect) {
+            Ok(()) => return,
+            Err(payload) => payload,
+        };
         let hlen = header.header_len();
         let len = hlen + payload.len();
         let pseudo = match (way.local.ip(), way.remote.ip()) {

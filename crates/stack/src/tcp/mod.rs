@@ -13,7 +13,7 @@
 //!
 //! | files | about |
 //! |---|---|
-//! | `sock`, `tables`, `bind`, `ports`, `demux`, `glue` | the four kinds of socket, who owns a tuple or a port |
+//! | `sock`, `tables`, `bind`, `ports`, `demux`, `glue`, `short` | the four kinds of socket, who owns a tuple or a port |
 //! | `call`, `send`, `recv`, `info` | what system calls do |
 //! | `connect`, `listen`, `request`, `child`, `syncookie`, `options`, `isn`, `fastopen/`, `metrics` | opening |
 //! | `input`, `validate`, `ack`, `sack`, `urgent`, `ecn`, `rx/` | what arrives |
@@ -62,6 +62,7 @@ pub(crate) mod rx;
 pub(crate) mod sack;
 pub(crate) mod send;
 pub(crate) mod send_buffer;
+pub(crate) mod short;
 pub(crate) mod skb;
 pub(crate) mod sock;
 pub(crate) mod syncookie;
