@@ -63,6 +63,13 @@ impl Bytes {
     }
 }
 
+impl Bytes {
+    /// The buffer itself, when nobody else shares it.
+    pub fn into_unique(self) -> Option<Vec<u8>> {
+        Arc::try_unwrap(self.buf?).ok()
+    }
+}
+
 fn end_of(len: usize) -> u32 {
     u32::try_from(len).expect("shared bytes are less than 4 GiB")
 }

@@ -316,7 +316,7 @@ impl Tcb {
         if self.rtx.is_empty() {
             self.chrono.stop(cx.now, Chrono::Busy, self.unsent.is_empty());
         }
-        self.data.acknowledge(self.snd.una);
+        self.data.acknowledge(self.snd.una, cx.chunks);
         self.mem_reclaim(cx);
         if self.snd.urg_mode && self.snd.up.between(prior_snd_una, self.snd.una) {
             self.snd.up = self.snd.una;

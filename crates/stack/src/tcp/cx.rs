@@ -8,6 +8,7 @@ use wire::{Bytes, Instant};
 
 use super::TcpId;
 use super::mem::TcpMemory;
+use super::send_buffer::ChunkPool;
 use super::tcb::State;
 use crate::mib::{Counter, Mib};
 use crate::rng::Rng;
@@ -66,6 +67,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) rng: &'a mut Rng,
     pub(crate) timers: &'a mut TimerQueue<TimerKey>,
     pub(crate) segments: &'a mut Vec<OutSegment>,
+    pub(crate) chunks: &'a mut ChunkPool,
     pub(crate) wake: Wake,
     pub(crate) fate: Option<Fate>,
     /// Set when the route should be looked up anew (`__dst_negative_advice`).

@@ -12,7 +12,7 @@ use wire::{Bytes, Frame, Instant, Medium};
 
 use super::cx::OutSegment;
 use super::input::Segment;
-use super::short::is_tuple;
+use super::short::is_same;
 use super::sock::TcpSock;
 use super::tables::{Owner, tuple_hash};
 use crate::call::Domain;
@@ -125,17 +125,24 @@ impl Stack {
     /// The owner of a four-tuple.
     pub(super) fn tcp_lookup(&self, local: SocketAddr, remote: SocketAddr) -> Option<Owner> {
         let hash = tuple_hash(self.tcp.secrets.port[0], local, remote);
-        self.tcp
-            .ehash
-            .candidates(hash)
-            .find(|owner| self.tuple_of(*owner).is_some_and(|known| is_tuple(known, local, remote)))
+        self.tcp.ehash.find(hash, |owner| self.is_owner(owner, &local, &remote))
     }
 
-    fn tuple_of(&self, owner: Owner) -> Option<(SocketAddr, SocketAddr)> {
+    #[inline]
+    fn is_owner(&self, owner: Owner, local: &SocketAddr, remote: &SocketAddr) -> bool {
         match owner {
-            Owner::Full(id) => self.tcp.socks[id].tcb.as_ref().map(|t| (t.local, t.remote)),
-            Owner::Request(id) => Some((self.tcp.requests[id].local, self.tcp.requests[id].remote)),
-            Owner::TimeWait(id) => Some((self.tcp.time_waits[id].local, self.tcp.time_waits[id].remote)),
+            Owner::Full(id) => {
+                let tcb = self.tcp.socks[id].tcb.as_ref();
+                tcb.is_some_and(|t| is_same(&t.remote, remote) && is_same(&t.local, local))
+            }
+            Owner::Request(id) => {
+                let r = &self.tcp.requests[id];
+                is_same(&r.remote, remote) && is_same(&r.local, local)
+            }
+            Owner::TimeWait(id) => {
+                let tw = &self.tcp.time_waits[id];
+                is_same(&tw.remote, remote) && is_same(&tw.local, local)
+            }
         }
     }
 

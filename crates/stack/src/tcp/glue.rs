@@ -99,6 +99,7 @@ impl Stack {
             rng: &mut self.tcp.rng,
             timers: &mut self.timers,
             segments: &mut self.tcp.segments,
+            chunks: &mut self.tcp.chunks,
             wake: Wake::default(),
             fate: None,
             dst_suspect: false,
@@ -258,7 +259,9 @@ impl Stack {
             let rest = core::mem::take(&mut segment.payload);
             let mss = usize::from(segment.mss);
             let mut ip_id = || {
-                (!segment.without_socket).then(|| core::mem::replace(&mut next_id, next_id.wrapping_add(1)))
+                let id = next_id;
+                next_id = id.wrapping_add(u16::from(!segment.without_socket));
+                (!segment.without_socket).then_some(id)
             };
             let mut at = 0;
             while rest.len() - at > mss {

@@ -128,7 +128,7 @@ impl Tcb {
                 self.entail(cx);
                 copy = goal;
                 if data.fills_chunks() {
-                    self.data.begin_chunk(goal as usize); // at most 64 KiB
+                    self.data.begin_chunk(goal as usize, cx.chunks); // at most 64 KiB
                 }
             }
             let copy = usize::try_from(copy).expect("64 KiB").min(data.len() - at);

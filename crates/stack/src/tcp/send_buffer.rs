@@ -35,6 +35,27 @@ impl Source<'_> {
     }
 }
 
+/// Chunks of a host that nobody uses now: a bulk writer needs new ones all the time.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkPool(Vec<Vec<u8>>);
+
+impl ChunkPool {
+    /// Chunks that are kept.
+    const MOST: usize = 16;
+    /// Smaller ones are the allocator's business.
+    const LEAST_BYTES: usize = 32 << 10;
+
+    fn take(&mut self, bytes: Bytes) {
+        if bytes.len() >= Self::LEAST_BYTES
+            && self.0.len() < Self::MOST
+            && let Some(mut chunk) = bytes.into_unique()
+        {
+            chunk.clear();
+            self.0.push(chunk);
+        }
+    }
+}
+
 /// Bytes from `start` on.
 #[derive(Debug, Default)]
 pub(crate) struct SendBuffer {
@@ -71,8 +92,11 @@ impl SendBuffer {
     }
 
     /// A large writer begins an entry of up to `len` bytes: they shall stand in one chunk.
-    pub(crate) fn begin_chunk(&mut self, len: usize) {
+    pub(crate) fn begin_chunk(&mut self, len: usize, pool: &mut ChunkPool) {
         self.seal();
+        if let Some(chunk) = pool.0.pop() {
+            self.open = chunk;
+        }
         self.open.reserve_exact(len);
     }
 
@@ -147,12 +171,14 @@ impl SendBuffer {
     }
 
     /// Forgets everything before `una`.
-    pub(crate) fn acknowledge(&mut self, una: SeqNum) {
+    pub(crate) fn acknowledge(&mut self, una: SeqNum, pool: &mut ChunkPool) {
         while let Some((seq, bytes)) = self.chunks.front() {
             if (*seq + len32(bytes.len())).after(una) {
                 break;
             }
-            self.chunks.pop_front();
+            if let Some((_, bytes)) = self.chunks.pop_front() {
+                pool.take(bytes);
+            }
         }
         if self.chunks.is_empty() && una.after(self.open_seq) {
             let gone = usize::try_from(una - self.open_seq).expect("after").min(self.open.len());
@@ -185,10 +211,11 @@ mod tests {
         for from in (0..all.len() - 1_448).step_by(777) {
             assert_eq!(*buffer.slice(iss + from as u32, 1_448), all[from..from + 1_448]);
         }
-        buffer.acknowledge(iss + 15_001);
+        let mut pool = ChunkPool::default();
+        buffer.acknowledge(iss + 15_001, &mut pool);
         assert_eq!(buffer.len(), 40_000 - 15_001);
         assert_eq!(*buffer.slice(iss + 15_001, 100), all[15_001..15_101]);
-        buffer.acknowledge(iss + 40_000);
+        buffer.acknowledge(iss + 40_000, &mut pool);
         assert_eq!(buffer.len(), 0);
         assert_eq!(buffer.end(), iss + 40_000);
     }

@@ -3,7 +3,7 @@
 //!
 //! Linux: early demux (`tcp_v4_early_demux`, `sk_rx_dst`) and `__ip_queue_xmit` with a cached route.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use wire::checksum::{pseudo_v4, sum, sum_header};
 use wire::ip::Protocol;
@@ -118,13 +118,12 @@ impl Stack {
     }
 }
 
-/// The addresses of a connection are these.
+/// One address and port are the other; nothing else of a name counts.
 #[inline]
-pub(super) fn is_tuple(known: (SocketAddr, SocketAddr), local: SocketAddr, remote: SocketAddr) -> bool {
-    let same = |a: SocketAddr, b: SocketAddr| match (a.ip(), b.ip()) {
-        (IpAddr::V4(x), IpAddr::V4(y)) => a.port() == b.port() && x == y,
-        (IpAddr::V6(x), IpAddr::V6(y)) => a.port() == b.port() && x == y,
+pub(super) fn is_same(a: &SocketAddr, b: &SocketAddr) -> bool {
+    match (a, b) {
+        (SocketAddr::V4(a), SocketAddr::V4(b)) => a == b,
+        (SocketAddr::V6(a), SocketAddr::V6(b)) => a.port() == b.port() && a.ip() == b.ip(),
         _ => false,
-    };
-    same(known.1, remote) && same(known.0, local)
+    }
 }

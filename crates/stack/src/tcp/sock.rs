@@ -122,6 +122,8 @@ pub(crate) struct Tcp {
     pub(crate) port_perturb: Vec<u32>,
     /// Segments of the step that is being taken.
     pub(super) segments: Vec<super::cx::OutSegment>,
+    /// Buffers for what bulk writers copy.
+    pub(super) chunks: super::send_buffer::ChunkPool,
     /// State changes of it.
     pub(super) transitions: Vec<(super::tcb::State, super::tcb::State)>,
 }
@@ -144,6 +146,7 @@ impl Tcp {
             time_wait_count: 0,
             port_perturb: Vec::new(),
             segments: Vec::new(),
+            chunks: super::send_buffer::ChunkPool::default(),
             transitions: Vec::new(),
         }
     }

@@ -49,13 +49,17 @@ pub(crate) fn tuple_hash(secret: u64, local: SocketAddr, remote: SocketAddr) -> 
         h = (h ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         h ^= h >> 32;
     };
-    for ip in [local.ip(), remote.ip()] {
-        match ip {
-            IpAddr::V4(v4) => mix(u64::from(v4.to_bits())),
-            IpAddr::V6(v6) => {
-                let bits = v6.to_bits();
-                mix((bits >> 64) as u64); // its halves
-                mix(bits as u64);
+    if let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (&local, &remote) {
+        mix(u64::from(local.ip().to_bits()) << 32 | u64::from(remote.ip().to_bits()));
+    } else {
+        for ip in [local.ip(), remote.ip()] {
+            match ip {
+                IpAddr::V4(v4) => mix(u64::from(v4.to_bits())),
+                IpAddr::V6(v6) => {
+                    let bits = v6.to_bits();
+                    mix((bits >> 64) as u64); // its halves
+                    mix(bits as u64);
+                }
             }
         }
     }
@@ -77,7 +81,8 @@ pub(crate) struct Ehash {
 }
 
 impl Ehash {
-    /// Every entry whose hash is the same, in the order of probing; the caller compares addresses.
+    /// Every entry whose hash is the same, in the order of probing.
+    #[cfg(test)]
     pub(crate) fn candidates(&self, hash: u32) -> impl Iterator<Item = Owner> + '_ {
         let mask = self.slots.len().wrapping_sub(1);
         let first = hash as usize & mask;
@@ -86,6 +91,23 @@ impl Ehash {
             .take_while(|slot| slot.owner != EMPTY)
             .filter(move |slot| slot.hash == hash)
             .map(|slot| Owner::unpack(slot.owner))
+    }
+
+    /// The first entry with this hash that `is` the one.
+    #[inline]
+    pub(crate) fn find(&self, hash: u32, is: impl Fn(Owner) -> bool) -> Option<Owner> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.slots[at];
+            if slot.owner == EMPTY {
+                return None; // the table is never full
+            }
+            if slot.hash == hash && is(Owner::unpack(slot.owner)) {
+                return Some(Owner::unpack(slot.owner));
+            }
+            at = (at + 1) & mask;
+        }
     }
 
     pub(crate) fn insert(&mut self, hash: u32, owner: Owner) {
