@@ -12,11 +12,17 @@
 
 pub mod ast;
 pub mod config;
+pub mod host;
 pub mod kernel;
 mod lex;
 pub mod packet;
 mod parse;
+pub mod report;
+mod run;
+mod shell;
+pub mod suite;
 pub mod symbols;
 pub mod target;
 
 pub use parse::{ParseError, parse};
+pub use run::{Fault, Happened, HappenedKind, Outcome, Verdict, run};

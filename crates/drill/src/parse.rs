@@ -232,7 +232,10 @@ impl Parser {
                 let Some(define) = value.as_deref().and_then(Define::parse) else {
                     return self.error("--define wants SYMBOL=value");
                 };
-                self.defines.push(define);
+                // The command line's defines win.
+                if !self.defines.iter().any(|d| d.name == define.name) {
+                    self.defines.push(define);
+                }
             }
             script.options.push((name, value));
         }

@@ -52,6 +52,8 @@ enum Command {
     /// Make and list kernels for virtual time: User-Mode Linux.
     #[command(subcommand)]
     Kernel(KernelCommand),
+    /// Run packetdrill scripts: on our stack in virtual time, or on this machine's kernel.
+    Drill(Box<DrillArgs>),
     /// Print the JSON Schema of scenario files, for editors.
     Schema,
     /// The process inside a namespace that makes system calls for a scenario.
@@ -215,6 +217,53 @@ pub(crate) struct LadderArgs {
     unfold: bool,
 }
 
+/// Arguments of `drill`.
+#[derive(Args)]
+pub(crate) struct DrillArgs {
+    /// Scripts, or folders of them (`*.pkt`).
+    #[arg(required = true, value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// `stack`, or `linux`: the kernel of this machine, in a namespace of its own (root).
+    #[arg(long, default_value = "stack", value_name = "KIND")]
+    on: String,
+    /// Kinds of address: plain (packetdrill's defaults), ipv4, ipv4-mapped-ipv6, ipv6, or all three.
+    #[arg(long, default_value = "plain", value_name = "LIST")]
+    variant: String,
+    /// Replace a word in the scripts by a value. May be repeated.
+    #[arg(long, short = 'D', value_name = "SYMBOL=VALUE")]
+    define: Vec<String>,
+    /// An option of packetdrill, such as `tolerance_usecs=10000`. May be repeated.
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    option: Vec<String>,
+    /// Whose behaviour our stack shows: 6.18 (the default), 6.12, 5.15, 4.4.
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<String>,
+    /// Ticks a second of our stack's timers: 100, 250, 300, 1000; 0 for exact timers.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    hz: u32,
+    /// All randomness of our stack comes from this number.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Scripts side by side; every core unless said.
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
+    /// Print one JSON value: every script with what happened.
+    #[arg(long)]
+    json: bool,
+    /// Write JUnit XML for a CI server.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Show every packet and call.
+    #[arg(long, short)]
+    verbose: bool,
+    /// No ladder around a failure.
+    #[arg(long, short)]
+    brief: bool,
+    /// Print failures and the count only.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
 /// How a command ended; the number is the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -250,6 +299,7 @@ fn main() -> ExitCode {
         Command::Ladder(args) => commands::ladder::ladder(&args, &mut out),
         Command::Twin(args) => commands::twin::twin(&args, &mut out),
         Command::Kernel(command) => commands::kernel::kernel(&command, &mut out),
+        Command::Drill(args) => commands::drill::drill(&args, &mut out),
         Command::Schema => commands::list::schema(&mut out),
         Command::Agent => unreachable!("taken before the arguments were parsed"),
     };

@@ -55,9 +55,9 @@ fn dispatch(call: &Call) -> io::Result<Ret> {
         Call::RecvFrom { fd, len, flags } => recvfrom(*fd, *len, *flags),
         Call::RecvMsg { fd, lens, control_len, flags } => recvmsg(*fd, lens, *control_len, *flags),
         Call::Write { fd, data } => {
-            let data = data.bytes();
+            let bytes = data.bytes();
             // SAFETY: see the module's reason.
-            long(unsafe { libc::write(*fd, data.as_ptr().cast(), data.len()) })
+            long(unsafe { libc::write(*fd, address(data, &bytes).cast(), data.len()) })
         }
         Call::Writev { fd, data } => {
             let data = Gather::new(data);
@@ -65,15 +65,17 @@ fn dispatch(call: &Call) -> io::Result<Ret> {
             long(unsafe { libc::writev(*fd, data.iov.as_ptr(), count(data.iov.len())) })
         }
         Call::Send { fd, data, flags } => {
-            let data = data.bytes();
+            let bytes = data.bytes();
             // SAFETY: see the module's reason.
-            long(unsafe { libc::send(*fd, data.as_ptr().cast(), data.len(), c_flags(*flags)) })
+            long(unsafe { libc::send(*fd, address(data, &bytes).cast(), data.len(), c_flags(*flags)) })
         }
         Call::SendTo { fd, data, flags, addr } => {
-            let (data, raw) = (data.bytes(), RawAddr::from_addr(addr));
+            let (bytes, raw) = (data.bytes(), RawAddr::from_addr(addr));
             let to = (&raw const raw.storage).cast();
             // SAFETY: see the module's reason.
-            long(unsafe { libc::sendto(*fd, data.as_ptr().cast(), data.len(), c_flags(*flags), to, raw.len) })
+            long(unsafe {
+                libc::sendto(*fd, address(data, &bytes).cast(), data.len(), c_flags(*flags), to, raw.len)
+            })
         }
         Call::SendMsg { fd, addr, data, control, flags } => {
             let control = cmsg::encode(control, domain_of(*fd));
@@ -151,6 +153,11 @@ fn buffer(len: usize) -> Vec<u8> {
     vec![0; len.min(MAX_BUFFER)]
 }
 
+/// Where data lies: nowhere, when it is to be unreadable.
+fn address(wanted: &Data, bytes: &Bytes) -> *const u8 {
+    if matches!(wanted, Data::Unreadable(_)) { core::ptr::null() } else { bytes.as_slice().as_ptr() }
+}
+
 /// Data to write, and the vector that points at it.
 struct Gather {
     iov: Vec<libc::iovec>,
@@ -158,12 +165,16 @@ struct Gather {
 }
 
 impl Gather {
-    fn new(data: &[Data]) -> Gather {
-        let data: Vec<Bytes> = data.iter().map(Data::bytes).collect();
+    fn new(wanted: &[Data]) -> Gather {
+        let data: Vec<Bytes> = wanted.iter().map(Data::bytes).collect();
         // Bytes share one allocation however often they move, so these pointers stay good.
-        let iov = data
+        let iov = wanted
             .iter()
-            .map(|d| libc::iovec { iov_base: d.as_slice().as_ptr().cast_mut().cast(), iov_len: d.len() })
+            .zip(&data)
+            .map(|(wanted, bytes)| libc::iovec {
+                iov_base: address(wanted, bytes).cast_mut().cast(),
+                iov_len: wanted.len(),
+            })
             .collect();
         Gather { iov, _data: data }
     }

@@ -68,11 +68,11 @@ fn encode_one(cmsg: &Cmsg, domain: Domain) -> (i32, i32, Vec<u8>) {
             data.extend_from_slice(&(ns % 1_000_000_000).to_ne_bytes());
             (libc::SOL_SOCKET, SO_TIMESTAMPNS, data)
         }
-        Cmsg::ExtendedErr { errno, origin, ty, code, info, offender } => {
+        Cmsg::ExtendedErr { errno, origin, ty, code, info, data: of, offender } => {
             let mut data: Vec<u8> = u32::from(errno.0).to_ne_bytes().into();
             data.extend_from_slice(&[*origin, *ty, *code, 0]);
             data.extend_from_slice(&info.to_ne_bytes());
-            data.extend_from_slice(&[0; 4]);
+            data.extend_from_slice(&of.to_ne_bytes());
             let from = offender.map_or(SockAddr::Unspec, |ip| SockAddr::Ip((ip, 0).into()));
             data.extend_from_slice(RawAddr::from_addr(&from).bytes());
             if v6 { (libc::IPPROTO_IPV6, IPV6_RECVERR, data) } else { (libc::IPPROTO_IP, IP_RECVERR, data) }
@@ -130,13 +130,14 @@ fn extended_err(data: &[u8]) -> Option<Cmsg> {
     let errno = Errno(u16::try_from(u32::from_ne_bytes(*data.first_chunk()?)).ok()?);
     let [origin, ty, code, _] = *data.get(4..)?.first_chunk::<4>()?;
     let info = u32::from_ne_bytes(*data.get(8..)?.first_chunk()?);
+    let of = u32::from_ne_bytes(*data.get(12..)?.first_chunk()?);
     let offender =
         data.get(16..).and_then(|sockaddr| match i32::from(u16::from_ne_bytes(*sockaddr.first_chunk()?)) {
             libc::AF_INET => Some(Ipv4Addr::from(*sockaddr.get(4..)?.first_chunk::<4>()?).into()),
             libc::AF_INET6 => Some(Ipv6Addr::from(*sockaddr.get(8..)?.first_chunk::<16>()?).into()),
             _ => None,
         });
-    Some(Cmsg::ExtendedErr { errno, origin, ty, code, info, offender })
+    Some(Cmsg::ExtendedErr { errno, origin, ty, code, info, data: of, offender })
 }
 
 /// Seconds, then a fraction of so many nanoseconds each.
@@ -176,6 +177,7 @@ mod tests {
             ty: 3,
             code: 1,
             info: 0,
+            data: 0,
             offender: Some("192.0.2.9".parse().unwrap()),
         };
         assert_eq!(decode_one(libc::IPPROTO_IP, IP_RECVERR, &data), expected);
@@ -186,7 +188,8 @@ mod tests {
         for (offender, domain) in [("192.0.2.9", Domain::Inet), ("2001:db8::9", Domain::Inet6)] {
             let errno = Errno::EHOSTUNREACH;
             let offender = Some(offender.parse().unwrap());
-            let error = vec![Cmsg::ExtendedErr { errno, origin: 2, ty: 3, code: 1, info: 7, offender }];
+            let error =
+                vec![Cmsg::ExtendedErr { errno, origin: 2, ty: 3, code: 1, info: 7, data: 9, offender }];
             assert_eq!(decode(&encode(&error, domain)), error);
         }
     }

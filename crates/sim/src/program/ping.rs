@@ -277,7 +277,7 @@ impl Ping {
 
     /// Something from the error queue.
     fn error(&mut self, data: &[u8], control: &[Cmsg]) {
-        let Some(Cmsg::ExtendedErr { errno, origin, ty, code, info, offender }) =
+        let Some(Cmsg::ExtendedErr { errno, origin, ty, code, info, offender, .. }) =
             control.iter().find(|c| matches!(c, Cmsg::ExtendedErr { .. }))
         else {
             return;

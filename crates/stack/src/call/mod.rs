@@ -50,6 +50,8 @@ pub enum Data {
     Literal(Bytes),
     /// So many bytes of a repeating pattern (byte *i* is `i % 251`), for sizes that matter more than content.
     Filler(u32),
+    /// So many bytes at an address that cannot be read (`NULL`): `EFAULT` where the kernel copies them.
+    Unreadable(u32),
 }
 
 impl Data {
@@ -57,7 +59,7 @@ impl Data {
     pub fn len(&self) -> usize {
         match self {
             Data::Literal(b) => b.len(),
-            Data::Filler(n) => *n as usize,
+            Data::Filler(n) | Data::Unreadable(n) => *n as usize,
         }
     }
 
@@ -66,10 +68,11 @@ impl Data {
         self.len() == 0
     }
 
-    /// The bytes themselves.
+    /// The bytes themselves; none of what cannot be read.
     pub fn bytes(&self) -> Bytes {
         match self {
             Data::Literal(b) => b.clone(),
+            Data::Unreadable(_) => Bytes::from(Vec::new()),
             Data::Filler(n) => (0..*n).map(|i| (i % 251) as u8).collect::<Vec<u8>>().into(),
         }
     }
@@ -252,14 +255,16 @@ pub enum Cmsg {
     ExtendedErr {
         /// `ee_errno`
         errno: Errno,
-        /// `ee_origin`: 1 local, 2 ICMP, 3 ICMPv6.
+        /// `ee_origin`: 1 local, 2 ICMP, 3 ICMPv6, 4 time stamps, 5 zero copy.
         origin: u8,
         /// `ee_type`
         ty: u8,
         /// `ee_code`
         code: u8,
-        /// `ee_info`: the MTU for `EMSGSIZE`.
+        /// `ee_info`: the MTU for `EMSGSIZE`, the kind of a time stamp, the first of a range of zero-copy sends.
         info: u32,
+        /// `ee_data`: the last of a range of zero-copy sends, the number of a timestamped byte.
+        data: u32,
         /// The node that sent the error.
         offender: Option<std::net::IpAddr>,
     },

@@ -310,6 +310,9 @@ impl Stack {
             Ok(sock) => sock,
             Err(errno) => return Step::Done(Err(errno)),
         };
+        if data.iter().any(|d| matches!(d, Data::Unreadable(n) if *n > 0)) {
+            return Step::Done(Err(Errno::EFAULT));
+        }
         let payload = match data {
             [one] => one.bytes(),
             many => many.iter().flat_map(|d| d.bytes().to_vec()).collect::<Vec<u8>>().into(),

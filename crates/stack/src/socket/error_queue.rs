@@ -46,6 +46,7 @@ impl QueuedError {
             ty: self.ty,
             code: self.code,
             info: self.info,
+            data: 0,
             offender: self.offender,
         }
     }

@@ -336,7 +336,11 @@ impl Stack {
         flags: MsgFlags,
         addr: Option<SockAddr>,
     ) -> Step {
-        let data: Bytes = match data {
+        // What stands before the first address that cannot be read is sent, and its length returned.
+        let readable =
+            data.iter().position(|d| matches!(d, Data::Unreadable(n) if *n > 0)).unwrap_or(data.len());
+        let faulty = readable < data.len();
+        let data: Bytes = match &data[..readable] {
             [one] => one.bytes(),
             many => many.iter().flat_map(|d| d.bytes().to_vec()).collect::<Vec<u8>>().into(),
         };
@@ -357,6 +361,10 @@ impl Stack {
             }
         }
         let sock = &mut self.tcp.socks[id];
+        if faulty && data.is_empty() && sock.tcb.as_ref().is_some_and(|t| t.error.is_none() && !t.shutdown_wr)
+        {
+            return Step::Done(Err(Errno::EFAULT));
+        }
         if sock.tcb.is_none() {
             return Step::Done(Err(sock.error.take().unwrap_or(Errno::EPIPE)));
         }

@@ -93,6 +93,8 @@ sysctls! {
         "net.ipv4.tcp_ecn_fallback" tcp_ecn_fallback: u8 = 1, BOOL;
         "net.ipv4.tcp_ecn_option" tcp_ecn_option: u8 = 2, up_to(2);
         "net.ipv4.tcp_ecn_option_beacon" tcp_ecn_option_beacon: u8 = 3, up_to(3);
+        // Kept, and without effect since 4.15.
+        "net.ipv4.tcp_fack" tcp_fack: i32 = 0, INT;
         "net.ipv4.tcp_fastopen" tcp_fastopen: i32 = 1, INT;
         "net.ipv4.tcp_fastopen_blackhole_timeout_sec" tcp_fastopen_blackhole_timeout_sec: Duration = secs(0), Codec::Seconds;
         "net.ipv4.tcp_fastopen_key" tcp_fastopen_key: crate::tcp::fastopen::keys::Keys = crate::tcp::fastopen::keys::Keys::default(), Codec::Text;

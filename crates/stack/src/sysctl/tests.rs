@@ -54,8 +54,8 @@ fn bounds_are_the_kernels() {
 fn unknown_and_unmodelled_names_are_told_apart() {
     let s = host();
     assert_eq!(
-        s.sysctl_read("net.ipv4.tcp_fack"),
-        Err(SysctlError::NotModelled { name: "net.ipv4.tcp_fack".into() })
+        s.sysctl_read("net.ipv4.tcp_low_latency"),
+        Err(SysctlError::NotModelled { name: "net.ipv4.tcp_low_latency".into() })
     );
     assert_eq!(
         s.sysctl_read("net.ipv4.tcp_syn_retrys"),

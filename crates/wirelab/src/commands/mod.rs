@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod drill;
 mod inside;
 pub(crate) mod kernel;
 pub(crate) mod ladder;

@@ -391,12 +391,13 @@ fn cmsg_takes(wanted: &Cmsg, found: &Cmsg) -> bool {
 
 impl ExtendedErrFields {
     fn takes(&self, found: &Cmsg) -> bool {
-        let Cmsg::ExtendedErr { errno, origin, ty, code, info, offender } = found else { return false };
+        let Cmsg::ExtendedErr { errno, origin, ty, code, info, data, offender } = found else { return false };
         self.errno.is_none_or(|e| e == *errno)
             && self.origin.is_none_or(|o| o == *origin)
             && self.ty.is_none_or(|t| t == *ty)
             && self.code.is_none_or(|c| c == *code)
             && self.info.is_none_or(|i| i == *info)
+            && self.data.is_none_or(|d| d == *data)
             && self.offender.is_none_or(|o| Some(o) == *offender)
     }
 }

@@ -287,6 +287,9 @@ impl Parser<'_> {
         if self.peek() == Some('"') {
             return Ok(Data::Literal(Bytes::from(self.string()?)));
         }
+        if self.eat_word("NULL") {
+            return self.int("a number of bytes").map(Data::Unreadable);
+        }
         self.int("data (a string, or a number of bytes)").map(Data::Filler)
     }
 
@@ -349,6 +352,7 @@ impl Parser<'_> {
                     ty: e.ty.unwrap_or(0),
                     code: e.code.unwrap_or(0),
                     info: e.info.unwrap_or(0),
+                    data: e.data.unwrap_or(0),
                     offender: e.offender,
                 })
             }
@@ -380,7 +384,8 @@ impl Parser<'_> {
 
     /// The fields of `struct sock_extended_err` that are written.
     pub(super) fn extended_err(&mut self) -> Parsed<ExtendedErrFields> {
-        const KNOWN: &[&str] = &["ee_errno", "ee_origin", "ee_type", "ee_code", "ee_info", "offender"];
+        const KNOWN: &[&str] =
+            &["ee_errno", "ee_origin", "ee_type", "ee_code", "ee_info", "ee_data", "offender"];
         let mut e = ExtendedErrFields::default();
         self.expect('{')?;
         while !self.eat('}') {
@@ -400,6 +405,7 @@ impl Parser<'_> {
                     "ee_type" => e.ty = Some(self.int("ICMP type")?),
                     "ee_code" => e.code = Some(self.int("ICMP code")?),
                     "ee_info" => e.info = Some(self.int("ee_info")?),
+                    "ee_data" => e.data = Some(self.int("ee_data")?),
                     _ => e.offender = Some(self.ip()?),
                 }
             }
@@ -832,5 +838,6 @@ pub(super) struct ExtendedErrFields {
     pub(super) ty: Option<u8>,
     pub(super) code: Option<u8>,
     pub(super) info: Option<u32>,
+    pub(super) data: Option<u32>,
     pub(super) offender: Option<IpAddr>,
 }

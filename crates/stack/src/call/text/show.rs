@@ -49,6 +49,7 @@ impl Display for Shown<'_, Data> {
         match self.0 {
             Data::Literal(bytes) => quoted(f, bytes, self.1),
             Data::Filler(n) => write!(f, "{n}"),
+            Data::Unreadable(n) => write!(f, "NULL {n}"),
         }
     }
 }
@@ -132,7 +133,7 @@ impl Display for Cmsg {
                 let name = if spec_dst.is_ipv6() { "IPV6_PKTINFO" } else { "IP_PKTINFO" };
                 write!(f, "{name} {ifindex} src {spec_dst} dst {addr}")
             }
-            Cmsg::ExtendedErr { errno, origin, ty, code, info, offender } => {
+            Cmsg::ExtendedErr { errno, origin, ty, code, info, data, offender } => {
                 write!(f, "IP_RECVERR {{ee_errno=")?;
                 match errno.name() {
                     Some(name) => f.write_str(name)?,
@@ -145,6 +146,9 @@ impl Display for Cmsg {
                     other => write!(f, ", ee_origin={other}")?,
                 }
                 write!(f, ", ee_type={ty}, ee_code={code}, ee_info={info}")?;
+                if *data != 0 {
+                    write!(f, ", ee_data={data}")?;
+                }
                 match offender {
                     Some(offender) => write!(f, ", offender={offender}}}"),
                     None => f.write_char('}'),

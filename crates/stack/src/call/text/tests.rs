@@ -244,7 +244,11 @@ fn any_bytes(rng: &mut Rng) -> Bytes {
 }
 
 fn any_data(rng: &mut Rng) -> Data {
-    if rng.below(3) == 0 { Data::Filler(rng.next_u32()) } else { Data::Literal(any_bytes(rng)) }
+    match rng.below(6) {
+        0 | 1 => Data::Filler(rng.next_u32()),
+        2 => Data::Unreadable(rng.next_u32()),
+        _ => Data::Literal(any_bytes(rng)),
+    }
 }
 
 fn any_cmsg(rng: &mut Rng) -> Cmsg {
@@ -258,6 +262,7 @@ fn any_cmsg(rng: &mut Rng) -> Cmsg {
             ty: rng.next_u32() as u8,
             code: rng.next_u32() as u8,
             info: rng.next_u32(),
+            data: rng.next_u32(),
             offender: (rng.below(2) == 0).then(|| any_ip(rng)),
         },
         4 => Cmsg::Timestamp(rng.next_u64()),
@@ -402,6 +407,7 @@ fn received(text: &str, len: usize, flags: MsgFlags) -> CallResult {
                 ty: 3,
                 code: 3,
                 info: 0,
+                data: 0,
                 offender: Some("192.0.2.2".parse().unwrap()),
             },
         ],
