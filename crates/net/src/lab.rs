@@ -49,6 +49,17 @@ impl Default for LabConfig {
     }
 }
 
+/// A way to a lab's world from inside a run ([`Lab::control`]).
+#[derive(Clone)]
+pub struct Control(Arc<Shared>);
+
+impl Control {
+    /// Does something with the world, now. `None` when the lab is over.
+    pub fn world<R>(&self, f: impl FnOnce(&mut World) -> R) -> Option<R> {
+        self.0.with(|inner| f(&mut inner.world))
+    }
+}
+
 /// The run came to [`LabConfig::limit`]: what was awaited would never have happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stuck {
@@ -166,6 +177,11 @@ impl Lab {
     /// Does something with the world: adds hosts, links and faults, or looks at it.
     pub fn world<R>(&self, f: impl FnOnce(&mut World) -> R) -> R {
         self.shared.with(|inner| f(&mut inner.world)).expect("only finish() takes the world")
+    }
+
+    /// The world in the hands of a program, to cut a link or to arm a fault while the run goes on.
+    pub fn control(&self) -> Control {
+        Control(self.shared.clone())
     }
 
     /// Async programs on a host of the world. Panics when the node is no host on our stack.

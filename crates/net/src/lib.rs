@@ -30,7 +30,7 @@ mod udp;
 pub use addr::{ToSocketAddrs, lookup_host};
 pub use context::{Scoped, spawn};
 pub use host::Host;
-pub use lab::{Lab, LabConfig, Stuck};
+pub use lab::{Control, Lab, LabConfig, Stuck};
 pub use live::{Live, Port, PortStats};
 pub use tcp::{TcpListener, TcpSocket, TcpStream};
 pub use udp::UdpSocket;
