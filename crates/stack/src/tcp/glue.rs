@@ -227,13 +227,19 @@ impl Stack {
             return;
         }
         let (local, remote, path_mtu) = (tcb.local, tcb.remote, tcb.path_mtu);
+        let connecting = tcb.state() == State::SynSent;
         let Some(dst) = self.tcp_route(now, Some(id), local, remote) else {
             self.tcp.socks[id].dst = None;
             return;
         };
         self.tcp.socks[id].dst = Some((generation, dst));
         if dst.mtu != path_mtu {
-            self.tcp_step(now, id, |tcb, cx| tcb.sync_mss(cx, dst.mtu));
+            // tcp_advertise_mss: a SYN that is repeated announces what the path bears now.
+            let advmss = if connecting { self.advmss(now, &dst, local, remote) } else { u16::MAX };
+            self.tcp_step(now, id, |tcb, cx| {
+                tcb.rcv.advmss = tcb.rcv.advmss.min(advmss);
+                tcb.sync_mss(cx, dst.mtu);
+            });
         }
     }
 

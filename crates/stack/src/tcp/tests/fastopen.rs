@@ -663,3 +663,23 @@ fn shutdown_in_syn_recv_waits_for_the_third_ack() {
     pair.run_ms(120);
     assert_eq!(pair.trace()[..4], ["C S 0 len 10", "S S. 0 ack 11", "C . 11 ack 1", "S F. 1 ack 11"]);
 }
+
+#[test]
+fn data_soon_after_the_syn_ack_makes_the_connection_interactive() {
+    // tcp_finish_connect stamps lrcvtime; blocking-sendto.pkt: the read is not acknowledged by itself.
+    let mut pair = both_on(20);
+    let listener = tfo_listener(&mut pair, 5);
+    warm_up(&mut pair, listener);
+    let fd = pair.socket(C, false);
+    let call = Call::SendTo { fd, data: Data::Filler(1900), flags: FASTOPEN, addr: addr(S, 80) };
+    pair.wait(C, &call, Duration::from_secs(1)).unwrap().unwrap();
+    pair.run_ms(15);
+    let server = pair.accept(listener).unwrap();
+    pair.send(S, server, 500).unwrap();
+    pair.run_ms(12);
+    pair.forget();
+    assert_eq!(pair.recv(C, fd, 4096).unwrap().len(), 500);
+    assert_eq!(pair.trace(), Vec::<String>::new());
+    pair.close(C, fd);
+    assert_eq!(pair.trace(), ["C F. 1901 ack 501"]);
+}
