@@ -44,7 +44,7 @@ counters! {
     Udp6IgnoredMulti Udp6MemErrors
     TcpExtSyncookiesSent TcpExtSyncookiesRecv TcpExtSyncookiesFailed TcpExtEmbryonicRsts TcpExtPruneCalled
     TcpExtRcvPruned TcpExtOfoPruned TcpExtOutOfWindowIcmps TcpExtLockDroppedIcmps TcpExtArpFilter TcpExtTW
-    TcpExtTWRecycled TcpExtTWKilled TcpExtPAWSActive TcpExtPAWSEstab TcpExtBeyondWindow TcpExtTSEcrRejected
+    TcpExtTWRecycled TcpExtTWKilled TcpExtPAWSPassive TcpExtPAWSActive TcpExtPAWSEstab TcpExtBeyondWindow TcpExtTSEcrRejected
     TcpExtPAWSOldAck TcpExtPAWSTimewait TcpExtDelayedACKs TcpExtDelayedACKLocked TcpExtDelayedACKLost
     TcpExtListenOverflows TcpExtListenDrops TcpExtTCPHPHits TcpExtTCPPureAcks TcpExtTCPHPAcks
     TcpExtTCPRenoRecovery TcpExtTCPSackRecovery TcpExtTCPSACKReneging TcpExtTCPSACKReorder

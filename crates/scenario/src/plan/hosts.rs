@@ -94,9 +94,9 @@ pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content) -> Vec<HostPlan> 
         let nics = nics.0;
         let ipv6 = nics.iter().flat_map(|n| &n.addrs).any(|(a, _)| a.is_ipv6());
         let nat = nat(checks, &path, host, &nics);
-        let sysctls = sysctls(checks, &path, host, &nics);
-        let setup = setup(checks, &path, host);
         let profile = host.profile.as_ref().and_then(|p| checks.value(&join(&path, "profile"), profile(p)));
+        let sysctls = sysctls(checks, &path, host, &nics, profile);
+        let setup = setup(checks, &path, host);
         let router = host.router || host.nat.is_some();
         plans.push(HostPlan { name: name.clone(), nics, profile, nat, sysctls, ipv6, router, setup });
     }
@@ -237,12 +237,18 @@ fn address(text: &str) -> Result<(IpAddr, u8), BadValue> {
     }
 }
 
-fn sysctls(checks: &mut Checks<'_>, path: &str, host: &Host, nics: &[NicPlan]) -> Vec<(String, String)> {
+fn sysctls(
+    checks: &mut Checks<'_>,
+    path: &str,
+    host: &Host,
+    nics: &[NicPlan],
+    profile: Option<KernelProfile>,
+) -> Vec<(String, String)> {
     let base = join(path, "sysctl");
     let mut list = Vec::new();
     for (name, value) in &host.sysctl {
         let value = value.to_string();
-        if let Err(bad) = check_sysctl(name, &value, nics) {
+        if let Err(bad) = check_sysctl(name, &value, nics, profile) {
             let at = join(&base, name);
             let diagnostic = match bad.in_value {
                 true => checks.source.at_value(&at, bad.message),
@@ -262,13 +268,22 @@ struct BadSysctl {
 }
 
 /// Tries a setting on a host of our stack: unknown names and values out of range are refused there with a reason.
-fn check_sysctl(name: &str, value: &str, nics: &[NicPlan]) -> Result<(), BadSysctl> {
-    let mut stack = Stack::new(StackConfig::default());
+fn check_sysctl(
+    name: &str,
+    value: &str,
+    nics: &[NicPlan],
+    profile: Option<KernelProfile>,
+) -> Result<(), BadSysctl> {
+    let mut stack =
+        Stack::new(StackConfig { profile: profile.unwrap_or_default(), ..StackConfig::default() });
     for nic in nics {
         stack.add_interface(&nic.name, Medium::Ethernet, nic.mac, nic.mtu.unwrap_or(DEFAULT_MTU));
     }
     stack.sysctl_write(Instant::ZERO, name, value).map_err(|error| {
         let (in_value, help) = match &error {
+            SysctlError::NoSuchSysctl { did_you_mean: Some(other), .. } if other == name => {
+                (false, Some("other kernels have it: give the host a `profile`, such as \"4.4\"".to_string()))
+            }
             SysctlError::NoSuchSysctl { did_you_mean, .. } => {
                 (false, did_you_mean.as_ref().map(|m| format!("did you mean `{m}`?")))
             }
@@ -392,7 +407,7 @@ fn set(hosts: &mut [HostPlan], text: &str) -> Result<(), Diagnostic> {
         let help = suggest(host, hosts.iter().map(|h| h.name.as_str()));
         return wrong(0..host.len(), format!("no host is named `{host}`"), help);
     };
-    if let Err(bad) = check_sysctl(name, value, &first.nics) {
+    if let Err(bad) = check_sysctl(name, value, &first.nics, first.profile) {
         let start = host.len() + 1;
         let part = if bad.in_value { start + name.len() + 1..text.len() } else { start..start + name.len() };
         return wrong(part, bad.message, bad.help);

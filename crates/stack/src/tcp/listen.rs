@@ -126,6 +126,9 @@ impl Stack {
             return Err(DropReason::TcpListenOverflow);
         }
         let Some(mut req) = self.new_request(now, syn, want_cookie) else { return Err(self.listen_drop()) };
+        if !want_cookie && syn.tw_isn.is_none() {
+            self.recycle_check(now, &req)?;
+        }
         if !want_cookie && syn.tw_isn.is_none() && syncookies == 0 {
             // The last quarter is for those who were seen alive before.
             let most = i64::from(self.sysctl.ns.tcp_max_syn_backlog);

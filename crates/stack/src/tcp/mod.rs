@@ -52,6 +52,7 @@ pub(crate) mod ports;
 pub(crate) mod rate;
 pub(crate) mod recovery;
 pub(crate) mod recv;
+pub(crate) mod recycle;
 pub(crate) mod request;
 pub(crate) mod reset;
 pub(crate) mod retransmit;

@@ -110,6 +110,8 @@ pub(crate) struct Tcp {
     pub(crate) secrets: Secrets,
     pub(crate) rng: Rng,
     pub(crate) peers: super::metrics::Peers,
+    /// `tcp_tw_recycle`'s memory of hosts.
+    pub(crate) stamps: super::recycle::Stamps,
     /// Headers of SYNs whose requests are not connections yet, by serial number (`TCP_SAVE_SYN`).
     pub(crate) saved_syns: std::collections::BTreeMap<u32, Box<[u8]>>,
     /// `tcp_orphan_count`
@@ -140,6 +142,7 @@ impl Tcp {
             secrets: Secrets::new(rng),
             rng: rng.fork("tcp"),
             peers: super::metrics::Peers::default(),
+            stamps: super::recycle::Stamps::default(),
             saved_syns: std::collections::BTreeMap::new(),
             orphans: 0,
             memory: super::mem::TcpMemory::default(),

@@ -26,6 +26,8 @@ pub(crate) struct TimeWaitSock {
     pub(crate) ts_recent: u32,
     pub(crate) ts_recent_stamp: u32,
     pub(crate) ts_offset: u32,
+    /// 3.5 RTOs in milliseconds, for `tcp_tw_recycle`.
+    pub(crate) recycle_ms: u16,
     /// When it entered TIME_WAIT, milliseconds, for `tcp_tw_reuse_delay`.
     pub(crate) entered_ms: u32,
     /// `SO_REUSEADDR` and `SO_REUSEPORT` of its socket.

@@ -38,7 +38,14 @@ impl Stack {
         let hash = sock.hash;
         match hash {
             Some(hash) if self.tcp.time_wait_count < limit => {
-                let timeout = if fin_wait2 { timeout.max(tcb.rto * 7 / 2) } else { TIME_WAIT_LEN };
+                let rto = tcb.rto;
+                let hosts = (tcb.local.ip(), tcb.remote.ip());
+                let stamp = (tcb.ts.recent, tcb.ts.recent_stamp);
+                let recycled = self.recycle_time_wait(now, hosts, stamp, rto);
+                let sock = &self.tcp.socks[id];
+                let tcb = sock.tcb.as_ref().expect("looked at above");
+                let timeout =
+                    if fin_wait2 { timeout.max(rto * 7 / 2) } else { recycled.unwrap_or(TIME_WAIT_LEN) };
                 let entry = TimeWaitSock {
                     local: tcb.local,
                     remote: tcb.remote,
@@ -51,6 +58,7 @@ impl Stack {
                     ts_recent: tcb.ts.recent,
                     ts_recent_stamp: tcb.ts.recent_stamp,
                     ts_offset: tcb.ts.offset,
+                    recycle_ms: u16::try_from((rto * 7 / 2).as_millis()).unwrap_or(u16::MAX),
                     entered_ms: clock_ms(now),
                     reuse: sock.opts.reuse_addr,
                     reuse_port: sock.opts.reuse_port,
@@ -152,10 +160,14 @@ impl Stack {
         let rfc1337 = self.sysctl.ns.tcp_rfc1337 != 0;
         let tw = &mut self.tcp.time_waits[id];
         let was_fin_wait2 = tw.fin_wait2;
-        let step = tw.segment_arrives(&arrived, clock_s(now), rfc1337);
+        let mut step = tw.segment_arrives(&arrived, clock_s(now), rfc1337);
         if was_fin_wait2 && !tw.fin_wait2 {
             let (sock, local, remote) = (tw.serial, tw.local, tw.remote);
             tw.entered_ms = clock_ms(now);
+            let rto = Duration::from_millis(tw.recycle_ms.into()) * 2 / 7;
+            let stamp = (tw.ts_recent, if tw.ts_ok { tw.ts_recent_stamp } else { 0 });
+            let recycled = self.recycle_time_wait(now, (local.ip(), remote.ip()), stamp, rto);
+            step.rearm = recycled.or(step.rearm);
             self.out.record(now, || What::Sock {
                 sock,
                 from: Some("FIN-WAIT-2"),
