@@ -120,7 +120,7 @@ mod tests {
                 && holds(&format!("tcpi_snd_cwnd >= {cwnd}, tcpi_state = 1"))
         );
         assert!(!holds(&format!("tcpi_snd_cwnd > {cwnd}")));
-        let wrong = Expect::parse("tcpi_cwnd 10", &()).expect_err("no such field");
+        let wrong = Expect::parse("tcpi_snd_cwmd 10", &()).expect_err("no such field");
         assert_eq!(wrong.hint.as_deref(), Some("did you mean 'tcpi_snd_cwnd'?"));
         assert!(
             result_text(&result).contains(&format!("tcpi_snd_cwnd={cwnd}, ...}}")),
