@@ -4,6 +4,7 @@
     reason = "packetdrill's buffers arrive as pointers, as in the system calls themselves"
 )]
 
+use drill::target::{Answer, Request};
 use libc::{c_int, c_long, c_void, iovec, msghdr, sockaddr, socklen_t, ssize_t};
 use linux::abi::{self, RawAddr};
 use stack::Errno;
@@ -26,7 +27,15 @@ pub(crate) fn fd(live: c_int) -> c_int {
 
 /// Makes a call on the stack.
 pub(crate) fn make(call: &Call) -> CallResult {
-    host().map_or(Err(Errno::ENOSYS), |host| host.call(call))
+    ask(&Request::Call(call.clone()))
+}
+
+/// Makes a call that is more than one on sockets.
+pub(crate) fn ask(request: &Request) -> CallResult {
+    match host().map(|host| host.request(request)) {
+        Some(Answer::Done(result)) => result,
+        _ => Err(Errno::ENOSYS),
+    }
 }
 
 /// Sets `errno` and returns -1.
@@ -103,17 +112,28 @@ pub(crate) unsafe fn vector<'a>(at: *const iovec, count: usize) -> &'a [iovec] {
     unsafe { std::slice::from_raw_parts(at, count) }
 }
 
+/// Data to write; a null pointer is memory that the kernel cannot read.
+///
+/// # Safety
+/// `buf` is null or readable for `len` bytes.
+pub(crate) unsafe fn data(buf: *const c_void, len: usize) -> Data {
+    // SAFETY: the caller's promise.
+    match unsafe { bytes(buf, len) } {
+        Some(bytes) => Data::Literal(bytes.into()),
+        None => Data::Unreadable(u32::try_from(len).unwrap_or(u32::MAX)),
+    }
+}
+
 /// Data to write from an `iovec` array.
 ///
 /// # Safety
 /// Each entry is null or readable.
-pub(crate) unsafe fn gather(vector: &[iovec]) -> Result<Vec<Data>, Errno> {
+pub(crate) unsafe fn gather(vector: &[iovec]) -> Vec<Data> {
     vector
         .iter()
         .map(|v| {
             // SAFETY: the caller's promise.
-            let bytes = unsafe { bytes(v.iov_base, v.iov_len) }.ok_or(Errno::EFAULT)?;
-            Ok(Data::Literal(bytes.into()))
+            unsafe { data(v.iov_base, v.iov_len) }
         })
         .collect()
 }

@@ -4,16 +4,15 @@
 use std::ffi::CStr;
 use std::time::Duration;
 
+use drill::target::{Answer, Request};
 use libc::{
     c_char, c_int, c_long, c_longlong, c_uint, c_ulong, c_void, epoll_event, iovec, loff_t, msghdr, nfds_t,
     pollfd, size_t, sockaddr, socklen_t, ssize_t, timeval, useconds_t,
 };
 use stack::Errno;
-use stack::call::{
-    Call, Data, Domain, EpollOp, MsgFlags, PollEvents, Ret, Shutdown, SockAddr, SockOpt, SockType,
-};
+use stack::call::{Call, Domain, EpollOp, MsgFlags, PollEvents, Ret, Shutdown, SockAddr, SockOpt, SockType};
 
-use crate::calls::{self, bytes, fail, fd, finish, make, plain, vector};
+use crate::calls::{self, FD_BASE, bytes, fail, fd, finish, make, plain, vector};
 use crate::flags::Flags;
 use crate::host::{self, give_up, host};
 
@@ -239,15 +238,6 @@ unsafe extern "C" fn recvmsg(_: *mut c_void, live: c_int, msg: *mut msghdr, flag
     unsafe { calls::recvmsg(live, &mut *msg, flags) }
 }
 
-/// The buffer of a call that writes; a bad pointer is `EFAULT`.
-///
-/// # Safety
-/// `buf` is null or readable for `len` bytes.
-unsafe fn data(buf: *const c_void, len: size_t) -> Result<Data, Errno> {
-    // SAFETY: the caller's promise.
-    unsafe { bytes(buf, len) }.map(|b| Data::Literal(b.into())).ok_or(Errno::EFAULT)
-}
-
 /// Makes the call that an argument was good for.
 fn with<T>(arg: Result<T, Errno>, call: impl FnOnce(T) -> Call) -> ssize_t {
     match arg {
@@ -258,13 +248,14 @@ fn with<T>(arg: Result<T, Errno>, call: impl FnOnce(T) -> Call) -> ssize_t {
 
 unsafe extern "C" fn write(_: *mut c_void, live: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     // SAFETY: C's promise of a system call.
-    with(unsafe { data(buf, len) }, |data| Call::Write { fd: fd(live), data })
+    let data = unsafe { calls::data(buf, len) };
+    plain(&Call::Write { fd: fd(live), data }) as ssize_t
 }
 
 unsafe extern "C" fn writev(_: *mut c_void, live: c_int, iov: *const iovec, count: c_int) -> ssize_t {
     // SAFETY: C's promise of a system call.
     let data = unsafe { calls::gather(vector(iov, usize::try_from(count).unwrap_or(0))) };
-    with(data, |data| Call::Writev { fd: fd(live), data })
+    plain(&Call::Writev { fd: fd(live), data }) as ssize_t
 }
 
 unsafe extern "C" fn send(
@@ -276,7 +267,8 @@ unsafe extern "C" fn send(
 ) -> ssize_t {
     let flags = MsgFlags(flags.cast_unsigned());
     // SAFETY: C's promise of a system call.
-    with(unsafe { data(buf, len) }, |data| Call::Send { fd: fd(live), data, flags })
+    let data = unsafe { calls::data(buf, len) };
+    plain(&Call::Send { fd: fd(live), data, flags }) as ssize_t
 }
 
 unsafe extern "C" fn sendto(
@@ -290,15 +282,11 @@ unsafe extern "C" fn sendto(
 ) -> ssize_t {
     let (fd, flags) = (fd(live), MsgFlags(flags.cast_unsigned()));
     // SAFETY: C's promise of a system call.
-    let (data, addr) = unsafe { (data(buf, len), (!addr.is_null()).then(|| calls::address(addr, addr_len))) };
+    let (data, addr) =
+        unsafe { (calls::data(buf, len), (!addr.is_null()).then(|| calls::address(addr, addr_len))) };
     match addr {
-        None => with(data, |data| Call::Send { fd, data, flags }),
-        Some(addr) => with(data.and_then(|data| Ok((data, addr?))), |(data, addr)| Call::SendTo {
-            fd,
-            data,
-            flags,
-            addr,
-        }),
+        None => plain(&Call::Send { fd, data, flags }) as ssize_t,
+        Some(addr) => with(addr, |addr| Call::SendTo { fd, data, flags, addr }),
     }
 }
 
@@ -311,7 +299,7 @@ unsafe extern "C" fn sendmsg(_: *mut c_void, live: c_int, msg: *const msghdr, fl
             .transpose();
         let control = bytes(msg.msg_control, msg.msg_controllen).ok_or(Errno::EFAULT);
         let data = calls::gather(vector(msg.msg_iov, msg.msg_iovlen));
-        addr.and_then(|addr| Ok((addr, data?, linux::abi::decode(control?))))
+        addr.and_then(|addr| Ok((addr, data, linux::abi::decode(control?))))
     };
     let flags = MsgFlags(flags.cast_unsigned());
     with(parts, |(addr, data, control): (Option<SockAddr>, _, _)| Call::SendMsg {
@@ -404,10 +392,10 @@ unsafe extern "C" fn poll(_: *mut c_void, fds: *mut pollfd, count: nfds_t, timeo
 unsafe extern "C" fn netdev_send(_: *mut c_void, packet: *const c_void, len: size_t) -> c_int {
     // SAFETY: packetdrill passes a whole packet.
     match (host(), unsafe { bytes(packet, len) }) {
-        (Some(host), Some(packet)) => {
-            host.receive(packet);
-            0
-        }
+        (Some(host), Some(packet)) => match host.inject(packet) {
+            Ok(()) => 0,
+            Err(why) => give_up(&why),
+        },
         _ => fail(Errno::EFAULT),
     }
 }
@@ -487,18 +475,31 @@ unsafe extern "C" fn epoll_wait(
     finish(result)
 }
 
-unsafe extern "C" fn pipe(_: *mut c_void, _fds: *mut c_int) -> c_int {
-    fail(Errno::ENOSYS)
+unsafe extern "C" fn pipe(_: *mut c_void, fds: *mut c_int) -> c_int {
+    match host().map(|host| host.request(&Request::Pipe)) {
+        Some(Answer::Pipe(from, to)) => {
+            // SAFETY: packetdrill's array of two.
+            unsafe {
+                fds.write(from + FD_BASE);
+                fds.add(1).write(to + FD_BASE);
+            }
+            0
+        }
+        Some(Answer::Done(result)) => finish(result),
+        _ => fail(Errno::ENOSYS),
+    }
 }
 
 unsafe extern "C" fn splice(
     _: *mut c_void,
-    _fd_in: c_int,
+    fd_in: c_int,
     _off_in: *mut loff_t,
-    _fd_out: c_int,
+    fd_out: c_int,
     _off_out: *mut loff_t,
-    _len: size_t,
-    _flags: c_uint,
+    len: size_t,
+    flags: c_uint,
 ) -> ssize_t {
-    fail(Errno::ENOSYS) as ssize_t
+    // packetdrill passes its two offsets as numbers behind pointers; sockets and pipes have none.
+    let request = Request::Splice { input: fd(fd_in), out: fd(fd_out), len, flags };
+    finish(calls::ask(&request)) as ssize_t
 }

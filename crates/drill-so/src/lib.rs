@@ -17,6 +17,5 @@ mod flags;
 mod host;
 mod interface;
 mod preload;
-mod shell;
 
 pub use interface::packetdrill_interface_init;

@@ -8,8 +8,10 @@
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use drill::target::Request;
 use libc::{c_char, c_int, c_long, c_void, socklen_t};
-use stack::call::Call;
+use stack::Errno;
+use stack::call::{Call, Ret};
 
 use crate::calls::{self, is_ours};
 use crate::host::host;
@@ -45,6 +47,33 @@ pub(crate) unsafe extern "C" fn getsockopt(
     }
 }
 
+/// `sendfile(2)` from a real file to a socket of the stack.
+///
+/// # Safety
+/// As the system call: `offset` is null or an offset.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn sendfile(
+    out: c_int,
+    input: c_int,
+    offset: *mut libc::off_t,
+    len: usize,
+) -> libc::ssize_t {
+    if !is_ours(out) {
+        // SAFETY: the caller's promise, handed on.
+        return unsafe { libc::syscall(libc::SYS_sendfile, out, input, offset, len) as libc::ssize_t };
+    }
+    let Ok(path) = std::fs::read_link(format!("/proc/self/fd/{input}")) else {
+        return calls::fail(Errno::EBADF) as libc::ssize_t;
+    };
+    let opened = calls::ask(&Request::Open { path: path.to_string_lossy().into_owned(), flags: 0 });
+    let Ok(Ret::Fd(file, _)) = opened else { return calls::finish(opened) as libc::ssize_t };
+    // SAFETY: null, or the caller's offset.
+    let offset = unsafe { offset.as_ref() }.copied().unwrap_or(0);
+    let sent = calls::ask(&Request::SendFile { out: calls::fd(out), input: file, offset, len });
+    let _ = calls::make(&Call::Close { fd: file });
+    calls::finish(sent) as libc::ssize_t
+}
+
 /// `mlockall(2)`: no need for it in virtual time, and no right to it without root.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mlockall(_flags: c_int) -> c_int {
@@ -70,11 +99,9 @@ pub(crate) unsafe extern "C" fn system(command: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
     let text = unsafe { CStr::from_ptr(command) }.to_string_lossy().into_owned();
     // packetdrill's code_command_line, as it is by default.
-    if text.starts_with("python3 ") || host().is_none() {
-        return run(&text);
-    }
-    match crate::shell::run(&text) {
-        Ok(status) => status << 8,
+    let Some(host) = host().filter(|_| !text.starts_with("python3 ")) else { return run(&text) };
+    match host.shell(&text) {
+        Ok(()) => 0,
         Err(why) => {
             eprintln!("{why}");
             1 << 8

@@ -99,7 +99,7 @@ impl core::error::Error for ShellError {}
 /// Times are the target's own; the runner takes the first as the script's 0. Time passes only in
 /// [`Target::sleep_until`], [`Target::receive`], [`Target::call`] when it blocks, and [`Target::finished`]
 /// (on a real kernel it passes anyway).
-pub trait Target {
+pub trait Target: Send {
     /// What it is, for reports: `stack 6.18`, `linux 6.18.44`.
     fn name(&self) -> String;
 
