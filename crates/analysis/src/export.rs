@@ -8,27 +8,27 @@ use stack::record::{Journal, NodeKind, What};
 use wire::capture::LinkType;
 use wire::pcapng::{Direction, PacketInfo, SectionInfo, Writer};
 
-use crate::explain::{Explanation, explain_traffic};
+use crate::explain::explain_traffic;
 use crate::ladder::events_words::loss_words;
 use crate::traffic::{Traffic, Transmission};
 
 /// What the files name as the program that wrote them.
 pub const APPLICATION: &str = "wirelab";
 
-/// Writes a journal with its own explanation.
+/// Writes a journal with its own explanation: every packet as each interface saw it.
 pub fn pcapng<W: Write>(journal: &Journal, out: W) -> io::Result<W> {
-    let traffic = Traffic::of(journal);
-    let explanation = explain_traffic(journal, &traffic);
-    pcapng_explained(journal, &traffic, &explanation, out)
+    write(journal, None, out)
 }
 
-/// Writes a journal whose packets have been followed and explained already.
-pub fn pcapng_explained<W: Write>(
-    journal: &Journal,
-    traffic: &Traffic,
-    explanation: &Explanation,
-    out: W,
-) -> io::Result<W> {
+/// Writes what one host's interfaces saw, as a capture taken there: a whole journal has most packets twice, at their
+/// sender and at their receiver, which Wireshark takes for retransmissions.
+pub fn pcapng_of<W: Write>(journal: &Journal, host: &str, out: W) -> io::Result<W> {
+    write(journal, Some(host), out)
+}
+
+fn write<W: Write>(journal: &Journal, host: Option<&str>, out: W) -> io::Result<W> {
+    let traffic = Traffic::of(journal);
+    let explanation = explain_traffic(journal, &traffic);
     let os = journal.nodes.iter().map(|n| match &n.kind {
         NodeKind::Linux(release) => format!("Linux {release}"),
         NodeKind::Stack | NodeKind::Switch | NodeKind::Seen => String::new(),
@@ -37,7 +37,8 @@ pub fn pcapng_explained<W: Write>(
     let section = SectionInfo { application: APPLICATION, os: &os, ..SectionInfo::default() };
     let mut writer = Writer::new(out, &section)?;
     let mut interfaces: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-    for (node, info) in journal.nodes.iter().enumerate() {
+    let wanted = |info: &stack::record::NodeInfo| host.is_none_or(|host| info.name == host);
+    for (node, info) in journal.nodes.iter().enumerate().filter(|(_, info)| wanted(info)) {
         let node = u32::try_from(node).expect("NodeId is 32 bits");
         for iface in &info.ifaces {
             let name = format!("{}:{}", info.name, iface.name);
@@ -77,7 +78,7 @@ pub fn pcapng_explained<W: Write>(
             Some(t) => {
                 let mut all = vec![format!("#{} (frame {})", t.number, id.0)];
                 all.extend(fate(t, direction, r.node.0));
-                if direction == Direction::Outbound && t.id == *id {
+                if (direction == Direction::Outbound || host.is_some()) && t.id == *id {
                     all.extend(about.get(&t.number).into_iter().flatten().map(ToString::to_string));
                 }
                 all
@@ -137,6 +138,21 @@ mod tests {
         assert_eq!(capture.packets[0].comments[0], "#1 (frame 1)");
         assert!(capture.packets[0].comments[1].starts_with("client did not know 192.0.2.2's"));
         assert_eq!(capture.packets[4].comments[1], "dropped by fault 1");
+    }
+
+    #[test]
+    fn one_host_saw_each_packet_once() {
+        let bytes = pcapng_of(&arp_resolution(), "server", Vec::new()).expect("a Vec takes everything");
+        let capture = wire::capture::read(&bytes).expect("readable");
+        let names: Vec<&str> = capture.interfaces.iter().map(|i| i.name.as_str()).collect();
+        assert_eq!(names, ["server:eth0"]);
+        let directions: Vec<Direction> = capture.packets.iter().map(|p| p.direction).collect();
+        assert_eq!(directions, [Direction::Inbound, Direction::Outbound, Direction::Inbound]);
+        assert!(
+            capture.packets[0].comments[1].starts_with("client did not know"),
+            "{:?}",
+            capture.packets[0]
+        );
     }
 
     #[test]

@@ -24,5 +24,5 @@ pub use capture::from_capture;
 pub use compare::{Comparison, Tolerance, compare, compare_on_wheel};
 pub use diff::{Diff, diff};
 pub use explain::{Explanation, explain, explain_traffic};
-pub use export::pcapng;
+pub use export::{pcapng, pcapng_of};
 pub use meaning::meaning;

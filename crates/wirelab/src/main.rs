@@ -96,6 +96,9 @@ pub(crate) struct RunArgs {
     /// Where the capture goes; by default NAME.pcapng here.
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
+    /// The capture has what this host's interfaces saw, as tcpdump there would; by default what every interface saw.
+    #[arg(long, value_name = "HOST", conflicts_with = "no_pcap")]
+    pcap_of: Option<String>,
     /// Write no capture.
     #[arg(long, conflicts_with = "pcap")]
     no_pcap: bool,
@@ -136,7 +139,11 @@ impl RunArgs {
         for (option, values) in lists {
             words.extend(values.iter().flat_map(|value| [option.to_owned(), value.clone()]));
         }
-        let values = [("--seed", self.seed.map(|n| n.to_string())), ("--kernel", self.kernel.clone())];
+        let values = [
+            ("--seed", self.seed.map(|n| n.to_string())),
+            ("--kernel", self.kernel.clone()),
+            ("--pcap-of", self.pcap_of.clone()),
+        ];
         for (option, value) in values {
             words.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
         }

@@ -57,6 +57,11 @@ impl<'a> Job<'a> {
         })?;
         let overrides = overrides(args);
         let plan = scenario::plan(&file, &overrides).map_err(|all| report(&all, out))?;
+        if let Some(host) = args.pcap_of.as_ref().filter(|host| !plan.hosts.contains(host)) {
+            let hint = scenario::suggest(host, plan.hosts.iter().map(String::as_str));
+            out.error(format_args!("--pcap-of: no host is named `{host}`"), hint.as_deref());
+            return Err(Exit::Usage);
+        }
         Ok(Job { args, file, plan, targets, overrides, name })
     }
 
@@ -185,7 +190,12 @@ impl<'a> Job<'a> {
 
     fn write_capture(&self, outcome: &Outcome, out: &mut Output) -> Result<Option<PathBuf>, Exit> {
         let Some(path) = self.args.capture(&self.name) else { return Ok(None) };
-        match save(&path, |w| analysis::pcapng(&outcome.journal, w).map(drop)) {
+        let journal = &outcome.journal;
+        let written = save(&path, |w| match &self.args.pcap_of {
+            None => analysis::pcapng(journal, w).map(drop),
+            Some(host) => analysis::pcapng_of(journal, host, w).map(drop),
+        });
+        match written {
             Ok(()) => Ok(Some(self.args.capture_is.clone().unwrap_or(path))),
             Err(e) => {
                 let hint = "`--pcap FILE` writes it elsewhere, `--no-pcap` not at all";
