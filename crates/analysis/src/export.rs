@@ -8,7 +8,7 @@ use stack::record::{Journal, NodeKind, What};
 use wire::capture::LinkType;
 use wire::pcapng::{Direction, PacketInfo, SectionInfo, Writer};
 
-use crate::explain::explain_traffic;
+use crate::explain::{Explanation, explain_traffic};
 use crate::ladder::events_words::loss_words;
 use crate::traffic::{Traffic, Transmission};
 
@@ -28,7 +28,17 @@ pub fn pcapng_of<W: Write>(journal: &Journal, host: &str, out: W) -> io::Result<
 
 fn write<W: Write>(journal: &Journal, host: Option<&str>, out: W) -> io::Result<W> {
     let traffic = Traffic::of(journal);
-    let explanation = explain_traffic(journal, &traffic);
+    pcapng_explained(journal, &traffic, &explain_traffic(journal, &traffic), host, out)
+}
+
+/// Writes a journal whose packets have been followed and explained already: all of it, or what one host saw.
+pub fn pcapng_explained<W: Write>(
+    journal: &Journal,
+    traffic: &Traffic,
+    explanation: &Explanation,
+    host: Option<&str>,
+    out: W,
+) -> io::Result<W> {
     let os = journal.nodes.iter().map(|n| match &n.kind {
         NodeKind::Linux(release) => format!("Linux {release}"),
         NodeKind::Stack | NodeKind::Switch | NodeKind::Seen => String::new(),

@@ -87,7 +87,7 @@ impl Report {
         let traffic = Traffic::of(journal);
         let (ladder, explanation) = draw(journal, &traffic);
         let capture = io::BufWriter::new(fs::File::create(dir.join("run.pcapng"))?);
-        analysis::export::pcapng_explained(journal, &traffic, &explanation, capture)?
+        analysis::export::pcapng_explained(journal, &traffic, &explanation, None, capture)?
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
         let text = ladder.render(WIDTH, false, true) + &explanation.render(WIDTH);
