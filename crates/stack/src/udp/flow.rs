@@ -260,3 +260,121 @@ impl Stack {
         Some(sock)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use crate::mib::COUNTERS;
+    use crate::socket::test_net::{A, B, Net};
+
+    /// What two hosts that exchange datagrams show outside: results, frames, counters, sockets.
+    struct Seen {
+        results: Vec<String>,
+        frames: Vec<(usize, Vec<u8>)>,
+        counters: Vec<(usize, &'static str, u64)>,
+        sockets: [String; 2],
+        /// Whether a socket of A remembers how its last datagram went.
+        remembers: bool,
+    }
+
+    /// Datagrams of all lengths to open, full, filtered and closed ports, from connected sockets and others. `long`: a raw
+    /// socket on B that nothing is for, and routes that change before each call on A, keep both ways from being short.
+    fn run(long: bool) -> Seen {
+        let mut net = Net::new();
+        let mut results = Vec::new();
+        if long {
+            net.script(B, "socket(AF_INET, SOCK_RAW, 200) => 3");
+        } else {
+            net.script(B, "socket(AF_INET, SOCK_DGRAM) => 3");
+        }
+        net.script(
+            B,
+            "socket(AF_INET, SOCK_DGRAM|SOCK_NONBLOCK) => 4
+             bind(4, 0.0.0.0:700) => 0
+             socket(AF_INET, SOCK_DGRAM|SOCK_NONBLOCK) => 5
+             bind(5, 0.0.0.0:701) => 0
+             connect(5, 192.0.2.1:1) => 0
+             socket(AF_INET, SOCK_DGRAM|SOCK_NONBLOCK) => 6
+             bind(6, 192.0.2.2:702) => 0
+             setsockopt(6, SOL_SOCKET, SO_RCVBUF, 2500)",
+        );
+        net.script(
+            A,
+            "socket(AF_INET, SOCK_DGRAM|SOCK_NONBLOCK) => 3
+             bind(3, 0.0.0.0:500) => 0
+             socket(AF_INET, SOCK_DGRAM|SOCK_NONBLOCK) => 4
+             bind(4, 192.0.2.1:501) => 0
+             connect(4, 192.0.2.2:700) => 0
+             socket(AF_INET, SOCK_DGRAM|SOCK_NONBLOCK) => 5
+             bind(5, 0.0.0.0:502) => 0
+             setsockopt(5, SOL_SOCKET, SO_NO_CHECK, 1) => 0
+             setsockopt(5, IPPROTO_IP, IP_TTL, 9) => 0
+             setsockopt(5, IPPROTO_IP, IP_TOS, 0xb9) => 0",
+        );
+        net.run(A, "sendto(3, \"first\", 192.0.2.2:700)");
+        net.advance(Duration::from_millis(10));
+        let mut state = 1_u32;
+        let mut random = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % below
+        };
+        for turn in 0..400 {
+            if long {
+                net.hosts[A].fib.bump();
+            }
+            let len = match random(4) {
+                0 => random(30),
+                1 => 1460 + random(20), // around the longest that fits
+                2 => random(1472),
+                _ => 88,
+            };
+            let data = "d".repeat(len as usize);
+            let port = 700 + random(4); // 703 is closed
+            let call = match random(4) {
+                0 => format!("send(4, \"{data}\")"),
+                1 => format!("sendto(5, \"{data}\", 192.0.2.2:{port})"),
+                _ => format!("sendto(3, \"{data}\", 192.0.2.2:{port})"),
+            };
+            results.push(net.run(A, &call));
+            if turn % 7 == 0 {
+                let fd = 4 + random(3);
+                results.push(net.run(B, &format!("recvfrom({fd}, 2000)")));
+            }
+            if turn % 50 == 0 {
+                net.advance(Duration::from_millis(1100)); // the limit on port unreachable fills up again
+            }
+        }
+        let counters = COUNTERS.iter().map(|(counter, name)| (*counter, *name));
+        let counters = counters.flat_map(|(c, name)| [A, B].map(|host| (host, name, c)));
+        Seen {
+            results,
+            counters: counters.map(|(host, name, c)| (host, name, net.hosts[host].mib.value(c))).collect(),
+            frames: net.passed.iter().map(|(from, frame)| (*from, frame.to_vec())).collect(),
+            sockets: [A, B].map(|host| net.hosts[host].ss_udp()),
+            remembers: net.hosts[A].sockets.dgrams.iter().any(|(_, s)| s.flow.is_some()),
+        }
+    }
+
+    #[test]
+    fn the_short_way_gives_what_the_long_way_gives() {
+        let (short, long) = (run(false), run(true));
+        assert!(short.remembers, "the short way was not taken at all");
+        assert_eq!(short.results, long.results);
+        assert_eq!(short.counters, long.counters);
+        assert_eq!(short.frames.len(), long.frames.len());
+        for (i, (a, b)) in short.frames.iter().zip(&long.frames).enumerate() {
+            assert_eq!(a, b, "frame {i}");
+        }
+        assert_eq!(short.sockets[A], long.sockets[A]);
+        // B's list has the socket that only one of the two has.
+        let bound =
+            |text: &str| text.lines().filter(|l| l.contains(":70")).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(bound(&short.sockets[B]), bound(&long.sockets[B]));
+        let value =
+            |name: &str| short.counters.iter().find(|(h, n, _)| *h == B && *n == name).map_or(0, |c| c.2);
+        for name in ["UdpInDatagrams", "UdpNoPorts", "UdpRcvbufErrors"] {
+            assert!(value(name) > 0, "{name}: the test misses what it is about");
+        }
+    }
+}
