@@ -15,16 +15,23 @@
 //! says so, and never the machine's network. Sockets keep their host wherever they go.
 //!
 //! Map: `shared` owns the world, `context` knows the current host, `lab` and `live` move time, `sock` is a descriptor
-//! of the stack with wakers, `tcp` and `udp` mirror `tokio::net`.
+//! of the stack with wakers, `tcp` and `udp` mirror `tokio::net`; `hyper`, `tonic` and `axum` (features of the same names) fit
+//! the sockets to those crates.
 
 mod addr;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod context;
 mod host;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 mod lab;
 mod live;
 mod shared;
 mod sock;
 pub mod tcp;
+#[cfg(feature = "tonic")]
+pub mod tonic;
 mod udp;
 
 pub use addr::{ToSocketAddrs, lookup_host};

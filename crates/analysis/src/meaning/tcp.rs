@@ -97,11 +97,11 @@ impl Flows {
         if h.flags.ack() && !full && !h.flags.rst() && !late {
             self.first.entry(peer).or_insert(SeqNum(h.ack.0.wrapping_sub(1)));
         }
-        (self.from_first(&own, h.seq), self.from_first(&peer, h.ack))
+        (self.relative_to_first(&own, h.seq), self.relative_to_first(&peer, h.ack))
     }
 
     /// A number relative to the connection's first, or to the one's before when it fits only there.
-    fn from_first(&self, key: &Key, n: SeqNum) -> u32 {
+    fn relative_to_first(&self, key: &Key, n: SeqNum) -> u32 {
         let first = self.first.get(key).copied();
         let before = self.before.get(key).filter(|b| distance(**b, n) <= FITS);
         match (first, before) {
@@ -113,7 +113,7 @@ impl Flows {
     }
 
     fn relative_to_peer(&self, h: &Header, ip: Option<&Ip>, n: SeqNum) -> u32 {
-        ip.map_or(n.0, |ip| self.from_first(&(ip.dst, h.dst_port, ip.src, h.src_port), n))
+        ip.map_or(n.0, |ip| self.relative_to_first(&(ip.dst, h.dst_port, ip.src, h.src_port), n))
     }
 }
 
