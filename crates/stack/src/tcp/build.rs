@@ -119,7 +119,10 @@ impl Tcb {
 
     /// `tcp_update_skb_after_send`: when the next packet may leave.
     fn update_departure(&mut self, cx: &Cx<'_>, len: u32) {
-        if self.pacing_needed && self.pacing_rate > 0 && self.recovery.delivered >= super::cc::INITIAL_WINDOW
+        // The first ten go unpaced.
+        if self.pacing_needed
+            && self.pacing_rate > 0
+            && self.totals.data_segs_out >= super::cc::INITIAL_WINDOW
         {
             let ns = u64::from(len) * 1_000_000_000 / self.pacing_rate;
             // Credit for being late, at most half the gap (Linux takes it off twice at most).

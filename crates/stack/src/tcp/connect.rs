@@ -221,7 +221,7 @@ impl Tcb {
         if !seg.ack.after(self.snd.una) || seg.ack.after(self.snd.nxt) {
             if self.retransmits == 0 {
                 // An old connection of the peer: reset it and try again at once.
-                self.arm_retransmit(cx, super::timer::Pending::Retransmit, super::rto::TIMEOUT_MIN);
+                self.arm_retransmit(cx, super::timer::Pending::Retransmit, cx.timeout_min());
             }
             super::reset::reply_reset(cx, seg);
             return Err(DropReason::TcpInvalidAckSequence);
@@ -233,7 +233,7 @@ impl Tcb {
             if !SeqNum(ts.ecr).between(SeqNum(first), SeqNum(now)) {
                 cx.count(Counter::TcpExtPAWSActive);
                 if self.retransmits == 0 {
-                    self.arm_retransmit(cx, super::timer::Pending::Retransmit, super::rto::TIMEOUT_MIN);
+                    self.arm_retransmit(cx, super::timer::Pending::Retransmit, cx.timeout_min());
                 }
                 super::reset::reply_reset(cx, seg);
                 return Err(DropReason::TcpRfc7323Paws);
@@ -462,9 +462,10 @@ impl Tcb {
             self.rto = INITIAL_RTO;
         }
         self.rto = (self.rto * (1 << u32::from(self.backoff.min(16)))).min(super::rto::rto_max(cx.sysctl));
-        let elapsed = cx.now - head.sent;
-        if self.rto > elapsed {
-            let left = cx.ticks(self.rto - elapsed);
+        // In jiffies, each rounded up: what was sent just now has waited for one.
+        let (rto, elapsed) = (cx.ticks(self.rto), cx.ticks(cx.now - head.sent));
+        if rto > elapsed {
+            let left = rto - elapsed;
             self.arm_retransmit(cx, super::timer::Pending::Retransmit, left);
         } else {
             self.retransmit_timeout(cx);

@@ -110,6 +110,11 @@ impl Cx<'_> {
         }
     }
 
+    /// `TCP_TIMEOUT_MIN`: two ticks, of a kernel with 1000 a second when timers are ideal.
+    pub(crate) fn timeout_min(&self) -> Duration {
+        Duration::from_secs(2) / self.hz()
+    }
+
     /// The timestamp clock without the connection's offset: milliseconds (`tcp_clock_ms`), wrapping.
     pub(crate) fn clock_ms(&self) -> u32 {
         clock_ms(self.now)

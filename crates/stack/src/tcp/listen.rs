@@ -46,7 +46,7 @@ impl Listener {
 
     /// `inet_csk_reqsk_queue_is_full`; one fewer before 6.13 (TRUTH.md §13).
     fn request_queue_is_full(&self, profile: KernelProfile) -> bool {
-        if profile >= KernelProfile::V6_18 { self.qlen > self.backlog } else { self.qlen >= self.backlog }
+        if profile >= KernelProfile::V6_12 { self.qlen > self.backlog } else { self.qlen >= self.backlog }
     }
 }
 

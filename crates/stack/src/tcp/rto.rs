@@ -18,8 +18,6 @@ use crate::sysctl::Globals;
 pub(crate) const INITIAL_RTO: Duration = Duration::from_secs(1);
 /// `TCP_TIMEOUT_FALLBACK`: RFC 6298 §5.7.
 pub(crate) const FALLBACK_RTO: Duration = Duration::from_secs(3);
-/// `TCP_TIMEOUT_MIN`: two ticks of the fastest kernel.
-pub(crate) const TIMEOUT_MIN: Duration = Duration::from_millis(2);
 /// `TCP_RTO_MIN`, the base of the give-up times whatever `tcp_rto_min_us` says.
 const MODEL_RTO_MIN: Duration = Duration::from_millis(200);
 /// `TCP_RESOURCE_PROBE_INTERVAL`

@@ -65,10 +65,12 @@ pub(crate) struct TwStep {
     pub(crate) verdict: TwVerdict,
     /// Rearm the timer for so long.
     pub(crate) rearm: Option<Duration>,
+    /// An old timestamp was refused in TIME_WAIT.
+    pub(crate) paws: bool,
 }
 
 fn step(verdict: TwVerdict) -> TwStep {
-    TwStep { verdict, rearm: None }
+    TwStep { verdict, rearm: None, paws: false }
 }
 
 /// The parts of a segment that matter here.
@@ -101,7 +103,7 @@ impl TimeWaitSock {
                 self.ts_recent_stamp = clock_s;
             }
             // TRUTH.md §7: a duplicate ACK restarts the clock.
-            return TwStep { verdict: TwVerdict::Success, rearm: Some(TIME_WAIT_LEN) };
+            return TwStep { verdict: TwVerdict::Success, rearm: Some(TIME_WAIT_LEN), paws: false };
         }
         // RFC 6191 and RFC 1122 §4.2.2.13: a SYN that is clearly newer reopens.
         let newer_ts = saw.is_some_and(|val| (self.ts_recent.wrapping_sub(val) as i32) < 0);
@@ -118,11 +120,11 @@ impl TimeWaitSock {
             return step(TwVerdict::Syn(isn));
         }
         if seg.flags.rst() {
-            return step(TwVerdict::Success);
+            return TwStep { verdict: TwVerdict::Success, rearm: None, paws: paws_reject };
         }
         // Old duplicate, or the peer's FIN again: repeat the last ACK. Without PAWS trouble the clock restarts.
         let rearm = (paws_reject || seg.flags.contains(Flags::ACK)).then_some(TIME_WAIT_LEN);
-        TwStep { verdict: TwVerdict::Ack, rearm }
+        TwStep { verdict: TwVerdict::Ack, rearm, paws: paws_reject }
     }
 
     /// `tcp_paws_reject`
@@ -162,6 +164,6 @@ impl TimeWaitSock {
             self.ts_recent = val;
             self.ts_recent_stamp = clock_s;
         }
-        TwStep { verdict: TwVerdict::Ack, rearm: Some(TIME_WAIT_LEN) }
+        TwStep { verdict: TwVerdict::Ack, rearm: Some(TIME_WAIT_LEN), paws: false }
     }
 }

@@ -175,6 +175,11 @@ impl Stack {
                 addrs: format!("{local} {remote}"),
             });
         }
+        if step.paws {
+            // A counter of its own since 6.14.
+            let own = self.config.profile >= crate::KernelProfile::V6_18;
+            self.mib.inc(if own { Counter::TcpExtPAWSTimewait } else { Counter::TcpExtPAWSEstab });
+        }
         if let Some(timeout) = step.rearm {
             self.time_wait_rearm(now, id, timeout);
         }
@@ -248,8 +253,14 @@ impl Stack {
         if tw.ts_recent_stamp == 0 || !tw.ts_ok {
             return None;
         }
-        let age = clock_ms(now).wrapping_sub(tw.entered_ms);
-        if chosen && !(reuse && age as i32 > 0 && age > self.sysctl.ns.tcp_tw_reuse_delay) {
+        let old = if self.config.profile >= crate::KernelProfile::V6_18 {
+            let age = clock_ms(now).wrapping_sub(tw.entered_ms);
+            age as i32 > 0 && age > self.sysctl.ns.tcp_tw_reuse_delay
+        } else {
+            // Before tcp_tw_reuse_delay (6.14): in another second than the last timestamp (7b11 of 6.12).
+            clock_s(now).wrapping_sub(tw.ts_recent_stamp) as i32 > 0
+        };
+        if chosen && !(reuse && old) {
             return None;
         }
         let mut iss = tw.snd_nxt + 65_535 + 2;

@@ -156,7 +156,9 @@ impl Tcb {
     }
 
     fn challenge_syn(&mut self, cx: &mut Cx<'_>) -> Step {
-        cx.count(Counter::TcpInErrs);
+        if self.state == State::Established {
+            cx.count(Counter::TcpInErrs); // `syn_inerr`: only tcp_rcv_established asks for it
+        }
         cx.count(Counter::TcpExtTCPSYNChallenge);
         self.send_challenge_ack(cx);
         ControlFlow::Break(DropReason::TcpInvalidSyn)

@@ -18,6 +18,8 @@ use super::trace::{Host, Mark, Packet, Trace};
 pub(crate) const ADDRS: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 /// The interface that is not lo.
 pub(crate) const TUN: u32 = 2;
+/// What forwarding takes without a delay: no round trip takes no time at all.
+const HOP: Duration = Duration::from_micros(3);
 /// Turns of the loop that one run may take.
 const MAX_TURNS: usize = 4_000_000;
 
@@ -72,6 +74,10 @@ pub(crate) struct Lab {
     serial: u64,
     faults: Faults,
     conns: Conns,
+    /// The same for sections that the trace shows.
+    shown: Conns,
+    /// Sections that the trace shows.
+    pub(crate) visible: Vec<usize>,
     count: BTreeMap<(usize, Host), usize>,
     isn: BTreeMap<(usize, Host), u32>,
     /// The last TSval of each side.
@@ -79,11 +85,18 @@ pub(crate) struct Lab {
     pub(crate) seen: Vec<(Instant, Packet)>,
     pub(crate) vars: BTreeMap<String, (Host, Fd)>,
     main: [Pid; 2],
+    /// Every thread that was ever made.
+    pids: [Vec<Pid>; 2],
     threads: Vec<Thread>,
     pub(crate) done: Vec<Done>,
     pub(crate) look: bool,
     pub(crate) looks: Vec<Look>,
     link_up: [bool; 2],
+    /// The lab does not look at packets.
+    hidden: bool,
+    /// The reader of `s` that runs when the trace shows it: what it acknowledges next, and what was read.
+    scheduled: Option<(std::collections::VecDeque<u32>, u32, Pid)>,
+    targets: std::collections::VecDeque<u32>,
     /// Counters of hosts that were rebooted.
     pub(crate) lost_counters: [BTreeMap<String, u64>; 2],
     seed: u64,
@@ -115,7 +128,7 @@ impl Lab {
     pub(crate) fn new(trace: &Trace, machine: Machine, start: Instant) -> Lab {
         let delay = trace.delay_ms.map(|ms| {
             let d = Duration::from_nanos((ms * 1e6) as u64);
-            if d.is_zero() { d } else { d + machine.forwarding }
+            if d.is_zero() { HOP } else { d + machine.forwarding }
         });
         let mut sysctls = [trace.sysctls[0].clone(), trace.sysctls[0].clone()];
         for (host, own) in sysctls.iter_mut().enumerate() {
@@ -130,17 +143,23 @@ impl Lab {
             serial: 0,
             faults: faults(trace),
             conns: Conns::default(),
+            shown: Conns::default(),
+            visible: Vec::new(),
             count: BTreeMap::new(),
             isn: BTreeMap::new(),
             stamps: BTreeMap::new(),
             seen: Vec::new(),
             vars: BTreeMap::new(),
             main: [Pid(0), Pid(0)],
+            pids: Default::default(),
             threads: Vec::new(),
             done: Vec::new(),
             look: false,
             looks: Vec::new(),
             link_up: [true; 2],
+            hidden: false,
+            scheduled: None,
+            targets: targets(trace),
             lost_counters: Default::default(),
             seed: 42,
             sysctls,
@@ -194,6 +213,12 @@ impl Lab {
         }
     }
 
+    fn thread_of(&mut self, host: Host) -> Pid {
+        let pid = self.hosts[host].fork_thread(self.main[host]);
+        self.pids[host].push(pid);
+        pid
+    }
+
     fn start_threads(&mut self, steps: &[Step], section: usize) {
         let zero = self.now;
         let _ = zero;
@@ -211,7 +236,7 @@ impl Lab {
                 Some(&index) => index,
                 None => {
                     let host = step.host;
-                    let pid = self.hosts[host].fork_thread(self.main[host]);
+                    let pid = self.thread_of(host);
                     self.threads.push(Thread {
                         host,
                         pid,
@@ -234,6 +259,11 @@ impl Lab {
     /// Runs what can run now; then the next event; until `end`, or until every thread has finished.
     fn run_until(&mut self, steps: &[Step], end: Instant, until_idle: bool) {
         for _ in 0..MAX_TURNS {
+            // What arrives at one instant arrives before those run who wait for it.
+            if self.wire.keys().next().is_some_and(|k| k.0 <= self.now) {
+                self.event();
+                continue;
+            }
             while self.run_thread(steps) {}
             if until_idle
                 && self.threads.iter().all(|t| t.daemon || (t.next >= t.steps.len() && t.sleeping.is_none()))
@@ -284,6 +314,7 @@ impl Lab {
                 self.hosts[to].handle_frame(self.now, TUN, frame);
             }
             self.carry();
+            self.read_as_scheduled(to);
             self.wake();
             self.look_at(to);
             return;
@@ -295,6 +326,26 @@ impl Lab {
                 self.wake();
                 self.look_at(host);
             }
+        }
+    }
+
+    /// Reads when as much is there as the trace's next ACK acknowledges: then the reader ran.
+    fn read_as_scheduled(&mut self, host: Host) {
+        let Some((targets, read, pid)) = self.scheduled.as_mut().filter(|_| host == 1) else { return };
+        let fd = self.vars["s"].1;
+        let Outcome::Done(Ok(waiting)) = self.hosts[1].call(self.now, *pid, &Call::IoctlInq { fd }) else {
+            return;
+        };
+        let there = *read + u32::try_from(waiting.value()).expect("bytes");
+        let due = targets.iter().take_while(|t| **t <= there).count();
+        if waiting.value() > 0 && (due > 0 || targets.is_empty()) {
+            targets.drain(..due);
+            let flags = stack::call::MsgFlags::DONTWAIT;
+            let call = Call::Recv { fd, len: 1 << 20, flags };
+            if let Outcome::Done(Ok(ret)) = self.hosts[1].call(self.now, *pid, &call) {
+                *read += u32::try_from(ret.value()).expect("bytes");
+            }
+            self.carry();
         }
     }
 
@@ -324,7 +375,7 @@ impl Lab {
         let n = self.threads[index].steps[self.threads[index].next];
         if self.threads[index].host != step.host {
             // The main thread of the lab goes from host to host.
-            let pid = self.hosts[step.host].fork_thread(self.main[step.host]);
+            let pid = self.thread_of(step.host);
             self.threads[index].host = step.host;
             self.threads[index].pid = pid;
         }
@@ -371,7 +422,7 @@ impl Lab {
                 self.call(index, call)
             }
             Do::Kill => {
-                let users: Vec<Pid> = self.threads.iter().filter(|t| t.host == host).map(|t| t.pid).collect();
+                let users = core::mem::take(&mut self.pids[host]);
                 let main = self.main[host];
                 self.main[host] = self.hosts[host].spawn();
                 for pid in users.into_iter().chain([main]) {
@@ -381,7 +432,10 @@ impl Lab {
             }
             Do::Reboot => {
                 for (name, value) in self.hosts[host].mib().non_zero() {
-                    if name != "TcpCurrEstab" {
+                    if name == "TcpCurrEstab" {
+                        // The lab makes a connection vanish by TCP_REPAIR, which counts it.
+                        *self.lost_counters[host].entry("TcpEstabResets".into()).or_default() += value;
+                    } else {
                         *self.lost_counters[host].entry(name.into()).or_default() += value;
                     }
                 }
@@ -402,8 +456,20 @@ impl Lab {
                 Some(Ok(Ret::Int(0)))
             }
             Do::Inject(frame) => {
-                let frame = frame(self);
+                let (frame, isn) = frame(self);
+                if let Some((conn, seq)) = isn {
+                    self.isn.insert((conn, 1 - host), seq);
+                }
                 self.hosts[host].handle_frame(self.now, TUN, frame);
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Hide(on) => {
+                self.hidden = *on;
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Scheduled => {
+                let pid = self.thread_of(1);
+                self.scheduled = Some((self.targets.clone(), 0, pid));
                 Some(Ok(Ret::Int(0)))
             }
             Do::Sleep(pause) => {
@@ -416,7 +482,9 @@ impl Lab {
 
     /// The other end of a connection whose client has this place in the order of first packets.
     pub(crate) fn isn_of(&self, conn: usize, host: Host) -> u32 {
-        self.isn.get(&(conn, host)).copied().unwrap_or(0)
+        let ports = self.conns.0[conn].ports;
+        let same = (0..=conn).rev().filter(|c| self.conns.0[*c].ports == ports);
+        same.filter_map(|c| self.isn.get(&(c, host)).copied()).next().unwrap_or(0)
     }
 
     /// The last TSval that a side sent.
@@ -436,7 +504,7 @@ impl Lab {
                     Some(Mark::Icmp(ty, code)) => {
                         let answer = super::script::icmp(&frame.to_vec(), host, ty, code);
                         self.serial += 1;
-                        self.wire.insert((self.now, self.serial), (host, answer));
+                        self.wire.insert((self.now + HOP, self.serial), (host, answer));
                         continue;
                     }
                     Some(Mark::Delay(s)) => (secs(s), 1),
@@ -462,9 +530,14 @@ impl Lab {
         let (header, h) = Header::parse(&bytes[n..]).expect("our own segment");
         let ports = (header.src_port, header.dst_port);
         let conn = self.conns.of(from, ports, &header.flags.to_string());
-        let nth = self.count.entry((conn, from)).or_default();
-        let mark = self.faults.get(&(conn, from)).and_then(|m| m.get(*nth)).copied().unwrap_or(Mark::Pass);
-        *nth += 1;
+        let mut mark = Mark::Pass;
+        let look = !self.hidden;
+        if look && self.visible.contains(&(self.zero.len() - 1)) {
+            let key = (self.shown.of(from, ports, &header.flags.to_string()), from);
+            let nth = self.count.entry(key).or_default();
+            mark = self.faults.get(&key).and_then(|m| m.get(*nth)).copied().unwrap_or(Mark::Pass);
+            *nth += 1;
+        }
         if header.flags.syn() {
             self.isn.insert((conn, from), header.seq.0);
         }
@@ -491,7 +564,9 @@ impl Lab {
             states: [None, None],
             text: String::new(),
         };
-        self.seen.push((self.now, packet));
+        if look {
+            self.seen.push((self.now, packet));
+        }
         Some(mark)
     }
 
@@ -518,6 +593,20 @@ impl Lab {
         }
         found
     }
+}
+
+/// What the server acknowledges, ACK by ACK, in bytes.
+fn targets(trace: &Trace) -> std::collections::VecDeque<u32> {
+    let acks = trace.packets().filter(|p| p.from == 1 && p.len == 0 && p.flags == ".").filter_map(|p| p.ack);
+    let mut last = 1;
+    let mut found = std::collections::VecDeque::new();
+    for ack in acks.filter(|a| *a < 1 << 30) {
+        if ack > last {
+            found.push_back(ack - 1);
+            last = ack;
+        }
+    }
+    found
 }
 
 /// The marks of the trace by connection and direction.

@@ -13,7 +13,16 @@ use super::trace::{App, Host, Line, Trace, packet};
 /// Calls that took longer ran in threads of their own.
 const AT_ONCE: f64 = 0.0004;
 
-pub(crate) type Forge = Box<dyn Fn(&Lab) -> Frame>;
+/// Makes a packet; a SYN tells whose initial sequence number is another now.
+pub(crate) type Forge = Box<dyn Fn(&Lab) -> (Frame, Option<(usize, u32)>)>;
+
+/// What an experiment says of its next forged packet: its distance from the receiver's `rcv_nxt` and its TSval's from
+/// the last one.
+#[derive(Clone, Copy)]
+pub(crate) struct Offsets {
+    seq: u32,
+    stamp: u32,
+}
 
 /// What a step does.
 pub(crate) enum Do {
@@ -21,6 +30,10 @@ pub(crate) enum Do {
     Call(String),
     /// The call again and again, until it fails or gives nothing.
     Loop(String),
+    /// Whether the lab looks away from packets.
+    Hide(bool),
+    /// From now on the reader of `s` runs when the trace shows it by an ACK.
+    Scheduled,
     /// A pause of so many seconds.
     Sleep(f64),
     /// The host's process dies (SIGKILL).
@@ -48,6 +61,8 @@ pub(crate) struct Step {
     /// The result in the trace's words and when it came.
     pub(crate) expect: Option<(String, f64)>,
     pub(crate) text: String,
+    /// Which repetition of a line of the table.
+    round: u32,
 }
 
 /// A whole script.
@@ -62,6 +77,12 @@ pub(crate) struct Script {
     pub(crate) end: f64,
     /// Lines of the trace that nobody understood.
     pub(crate) unknown: Vec<String>,
+    /// Sockets that an accept loop got.
+    accepted: u32,
+    /// Sockets that were made for one call.
+    fresh: u32,
+    /// Set-ups of 7c and 7d.
+    cases: u32,
 }
 
 /// An entry of `experiments.txt`.
@@ -113,7 +134,7 @@ impl Script {
             backlog: 128,
             port: 80,
             listen: !has("nolisten"),
-            established: !connects && !has("noconnect"),
+            established: has("established") || (!connects && !has("noconnect")),
             accept: !has("noaccept"),
             apps: !has("noapps"),
             client_options: Vec::new(),
@@ -141,11 +162,11 @@ impl Script {
             script.map = (shift..trace.sections.len() + shift).collect();
         }
         let last = *script.map.last().expect("a section");
-        for (n, lines) in trace.sections.iter().enumerate() {
-            script.section(script.map[n], lines, &plan);
-        }
         for d in directives.iter().filter(|d| d.starts_with('@')) {
             script.direct(last, d);
+        }
+        for (n, lines) in trace.sections.iter().enumerate() {
+            script.section(script.map[n], lines, &plan);
         }
         script.order();
         while script.gaps.len() < last {
@@ -153,7 +174,7 @@ impl Script {
         }
         if script.end == 0.0 {
             let lines = trace.sections.last().map_or(&[][..], Vec::as_slice);
-            script.end = lines.iter().map(Line::at).fold(0.0, f64::max) + 0.0001;
+            script.end = lines.iter().map(Line::at).fold(0.0, f64::max) + 0.0015;
         }
         script
     }
@@ -166,17 +187,20 @@ impl Script {
         let what = match call.trim() {
             "kill" => Do::Kill,
             "reboot" => Do::Reboot,
+            "look" => Do::Hide(false),
+            "read as scheduled" => Do::Scheduled,
             "link down" => Do::Link(false),
             "link up" => Do::Link(true),
             "nothing" => Do::Nothing,
             call => match (call.strip_prefix("loop "), call.strip_prefix("sleep ")) {
+                _ if call == "hide all" => Do::Hide(true),
                 (Some(call), _) => Do::Loop(call.into()),
                 (_, Some(n)) => Do::Sleep(n.parse().expect("seconds")),
                 _ => Do::Call(call.into()),
             },
         };
         let text = call.trim().to_owned();
-        self.steps.push(Step { section, at, thread: None, host, what, bind, expect: None, text });
+        self.steps.push(Step { section, at, thread: None, host, what, bind, expect: None, text, round: 0 });
         self.steps.last_mut().expect("just pushed")
     }
 
@@ -203,13 +227,16 @@ impl Script {
     }
 
     fn section(&mut self, section: usize, lines: &[Line], plan: &Plan) {
+        let mut offsets = None;
         for line in lines {
             match line {
+                Line::Note { at, text } if text.starts_with("## case") => self.case(section, *at),
+                Line::Note { text, .. } if text.contains("seq = rcv_nxt") => offsets = read_offsets(text),
                 Line::App(app) if plan.apps && !self.app(section, app, plan) => {
                     self.unknown.push(format!("APP {} -> {}", app.what, app.result));
                 }
                 Line::Inject { at, to, text } => {
-                    if let Some(forge) = forge(text) {
+                    if let Some(forge) = forge(text, offsets.take()) {
                         let step = self.push(section, *at, *to, "nothing");
                         step.what = Do::Inject(forge);
                         step.text = format!("INJECT {text}");
@@ -222,6 +249,27 @@ impl Script {
         }
     }
 
+    /// A connection whose server closes first, which nobody looks at: the set-up of 7c and 7d.
+    fn case(&mut self, section: usize, at: f64) {
+        let port = 41_000 + self.cases;
+        self.cases += 1;
+        let client = [
+            "hide all".to_owned(),
+            "c = socket(AF_INET, SOCK_STREAM)".into(),
+            format!("bind(c, C:{port})"),
+            "connect(c, S:80)".into(),
+        ];
+        // The pause before the last case of 7c1.
+        let pause = if self.cases == 10 { 2.0 } else { 0.0 };
+        for call in &client {
+            self.push(section, at + pause, 0, call);
+        }
+        self.push(section, at + pause, 1, "s = accept(l)");
+        self.push(section, at + pause, 1, "close(s)");
+        self.push(section, at + pause + 0.0201, 0, "close(c)");
+        self.push(section, at + pause + 0.0215, 0, "look");
+    }
+
     /// A call that the trace tells; false when it is not understood.
     fn app(&mut self, section: usize, app: &App, plan: &Plan) -> bool {
         if app.what.contains("reboots") {
@@ -232,7 +280,14 @@ impl Script {
         let (actor, verb) = verb(&app.what);
         let start = (app.at - app.took).max(0.0);
         let thread = (app.took > AT_ONCE).then(|| format!("{}@{}", app.what, app.at));
-        let name = actor.replace('#', "");
+        self.fresh += u32::from(actor == "5th" || app.what.contains("another destination"));
+        let numbered = app.what.strip_prefix("connect #").and_then(|n| n.parse::<u32>().ok());
+        let name = match actor {
+            _ if numbered.is_some() => format!("c{}", numbered.expect("just seen")),
+            "5th" => format!("c9{}", self.fresh),
+            _ if app.what.contains("another destination") => format!("c9{}", self.fresh),
+            _ => actor.replace('#', ""),
+        };
         let host = usize::from(name.starts_with('s') || (verb == "accept"));
         let name = match (name.as_str(), host) {
             ("", 0) => "c".to_owned(),
@@ -246,12 +301,38 @@ impl Script {
                 let fresh = !self.steps.iter().any(|s| s.bind.as_deref() == Some(&name));
                 if fresh {
                     calls.push(format!("{name} = socket(AF_INET, SOCK_STREAM)"));
+                    // The lab's variable lets the socket before it go.
+                    if let Some(n) =
+                        name.strip_prefix("c9").and_then(|n| n.parse::<u32>().ok()).filter(|n| *n > 1)
+                    {
+                        calls.push(format!("close(c9{})", n - 1));
+                    }
                     calls.extend(plan.client_options.iter().cloned());
                     if app.result.contains("EINPROGRESS") && app.took <= AT_ONCE {
                         calls.push(format!("fcntl({name}, F_SETFL, O_NONBLOCK)"));
                     }
                 }
-                calls.push(format!("connect({name}, S:80)"));
+                let port =
+                    if app.what.contains("(81)") || app.what.contains("when all 20") { 81 } else { 80 };
+                calls.push(format!("connect({name}, S:{port})"));
+            }
+            "poll" => calls.push(format!("poll([{{{name}, POLLIN|POLLOUT|POLLPRI|POLLRDHUP}}], -1)")),
+            "accept" if app.what.contains("loop") => return true,
+            "accept" if app.result.starts_with("('") => {
+                // An accept loop.
+                self.accepted += 1;
+                let name = format!("{name}{}", self.accepted);
+                let first = self.steps.iter().find(|s| s.thread.as_deref() == Some("accept"));
+                let at = first.map_or(app.at, |s| s.at);
+                let step = self.push(section, at, 1, &format!("{name} = accept(l)"));
+                step.thread = Some("accept".into());
+                step.expect = Some(("socket".into(), app.at));
+                if let Some((_, data)) = app.result.split_once("data=b") {
+                    let step = self.push(section, at, 1, &format!("recv({name}, 65536, MSG_DONTWAIT)"));
+                    step.thread = Some("accept".into());
+                    step.expect = Some((format!("b{data}"), app.at));
+                }
+                return true;
             }
             "accept" if app.what.contains("send banner") => {
                 calls.push(format!("{name} = accept(l)"));
@@ -274,6 +355,10 @@ impl Script {
             }
             "shutdown" => calls.push(format!("shutdown({name}, SHUT_WR)")),
             "SO_ERROR" => calls.push(format!("getsockopt({name}, SOL_SOCKET, SO_ERROR)")),
+            "bind" if app.what.contains("(port 0)") => {
+                calls.push("any = socket(AF_INET, SOCK_STREAM)".into());
+                calls.push("bind(any, 0.0.0.0:0)".into());
+            }
             "getpeername" => calls.push(format!("getpeername({name})")),
             _ => return false,
         }
@@ -317,16 +402,14 @@ impl Script {
             let step = self.push(section, start + every * f64::from(n), host, call.trim());
             step.thread = thread.clone();
             step.expect = expect.clone();
+            step.round = n;
         }
     }
 
-    /// By section and time; what began together stays in the order in which it was told.
+    /// By section and time; what began together stays in the order in which it was told, round by round.
     fn order(&mut self) {
-        self.steps.sort_by(|a, b| {
-            let near = (a.at - b.at).abs() < AT_ONCE;
-            let at = if near { core::cmp::Ordering::Equal } else { a.at.total_cmp(&b.at) };
-            a.section.cmp(&b.section).then(at)
-        });
+        let slot = |at: f64| ((at + 0.000_05) / AT_ONCE).floor() as i64;
+        self.steps.sort_by_key(|s| (s.section, slot(s.at), s.round));
     }
 }
 
@@ -335,17 +418,30 @@ pub(crate) fn verb(what: &str) -> (&str, &str) {
     let word = |w: &str| -> Option<&'static str> {
         let w = w.trim_end_matches([',', ':']);
         let w = w.split('(').next().unwrap_or(w);
-        ["connect", "accept", "send", "recv", "close", "abort", "shutdown", "SO_ERROR", "getpeername"]
-            .into_iter()
-            .find(|v| *v == w)
+        [
+            "connect",
+            "bind",
+            "accept",
+            "poll",
+            "send",
+            "recv",
+            "close",
+            "abort",
+            "shutdown",
+            "SO_ERROR",
+            "getpeername",
+        ]
+        .into_iter()
+        .find(|v| *v == w)
     };
     let mut actor = "";
     for (n, w) in what.split_whitespace().enumerate() {
         if let Some(verb) = word(w) {
             return (actor, verb);
         }
-        let is_actor = w.starts_with(['c', 's', 'a', 'b'])
-            && w[1..].trim_start_matches('#').chars().all(|c| c.is_ascii_digit());
+        let is_actor = w == "5th"
+            || w.starts_with(['c', 's', 'a', 'b'])
+                && w[1..].trim_start_matches('#').chars().all(|c| c.is_ascii_digit());
         match n {
             0 if is_actor => actor = w,
             _ if ["blocking", "next", "getsockopt", "legit"].contains(&w) => {}
@@ -355,8 +451,21 @@ pub(crate) fn verb(what: &str) -> (&str, &str) {
     (actor, "")
 }
 
+/// `SYN/seg seq = rcv_nxt+100000, TSval = last-1000`
+fn read_offsets(text: &str) -> Option<Offsets> {
+    let number = |after: &str| -> Option<u32> {
+        let rest = text.split(after).nth(1)?;
+        let n: i64 = rest.split([',', ' ']).next()?.parse().ok()?;
+        Some(n as u32) // wraps as sequence numbers do
+    };
+    Some(Offsets {
+        seq: number("rcv_nxt").or_else(|| number("seq = rcv_nxt"))?,
+        stamp: number("TSval = last")?,
+    })
+}
+
 /// A packet from an `INJECT` line; timestamps are those of the connection's last segment, `ts` apart.
-pub(crate) fn forge(text: &str) -> Option<Forge> {
+pub(crate) fn forge(text: &str, offsets: Option<Offsets>) -> Option<Forge> {
     let p = packet(0.0, text, 0);
     Some(Box::new(move |lab| {
         let conn =
@@ -374,16 +483,29 @@ pub(crate) fn forge(text: &str) -> Option<Forge> {
                     _ => Flags::ACK,
                 };
         }
+        let seq = match offsets {
+            // The FIN came after the SYN: the next number is two on.
+            Some(o) => isn(p.from).wrapping_add(2).wrapping_add(o.seq),
+            None => isn(p.from).wrapping_add(p.seq),
+        };
+        let stamp = |host| conn.and_then(|c| lab.stamp_of(c, host));
+        let timestamps = offsets.and_then(|o| {
+            let (val, ecr) = (stamp(p.from)?.wrapping_add(o.stamp), stamp(1 - p.from)?);
+            Some(wire::tcp::Timestamps { val, ecr })
+        });
+        let options = wire::tcp::OptionSet { timestamps, ..Default::default() };
+        let again = flags.syn().then(|| conn.map(|c| (c, seq))).flatten();
         let header = Header {
+            options: options.build().expect("a timestamp fits"),
             src_port: p.ports.0,
             dst_port: p.ports.1,
-            seq: SeqNum(isn(p.from).wrapping_add(p.seq)),
+            seq: SeqNum(seq),
             ack: SeqNum(p.ack.map_or(0, |a| isn(1 - p.from).wrapping_add(a))),
             flags,
             window: 64240,
             ..Header::default()
         };
-        segment(p.from, &header, p.len)
+        (segment(p.from, &header, p.len), again)
     }))
 }
 

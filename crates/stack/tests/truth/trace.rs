@@ -127,13 +127,12 @@ impl Trace {
             }
         }
         trace.sections.push(section);
-        trace.part();
         trace
     }
 
     /// The lab's clock may have restarted within the same tenth of a millisecond: after the handshake of an experiment
     /// that begins with a connection, and after the warm-up.
-    fn part(&mut self) {
+    pub(crate) fn part(&mut self) {
         let connects =
             self.sections.iter().flatten().any(|l| matches!(l, Line::App(a) if a.what.contains("connect")));
         let found =

@@ -384,11 +384,11 @@ impl Tcb {
 
     fn check_reno_reordering(&mut self, cx: &mut Cx<'_>, addend: u32) {
         // More "SACKed" than there can be holes: the network reorders.
-        let holes = self.recovery.lost_out.clamp(1, self.recovery.packets_out.max(1));
+        let holes = self.recovery.lost_out.max(1).min(self.recovery.packets_out);
         if self.recovery.sacked_out + holes <= self.recovery.packets_out {
             return;
         }
-        self.recovery.sacked_out = self.recovery.packets_out - holes.min(self.recovery.packets_out);
+        self.recovery.sacked_out = self.recovery.packets_out - holes;
         let most = u32::try_from(cx.sysctl.tcp_max_reordering).unwrap_or(300);
         self.recovery.reordering = (self.recovery.packets_out + addend).min(most);
         self.recovery.reord_seen += 1;
