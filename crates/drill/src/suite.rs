@@ -149,8 +149,44 @@ fn fault(line: u32, message: impl ToString) -> Fault {
     Fault { line, message: message.to_string(), details: Vec::new() }
 }
 
-/// Runs one script. `options` are the command line's; they win over the script's own.
+/// Options of a case, as another judge of the same script wants them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Those of the variant and the command line.
+    pub given: Vec<(String, Option<String>)>,
+    /// The script's own, then those, which win.
+    pub all: Vec<(String, Option<String>)>,
+}
+
+/// The options that a case runs with; a script that cannot be read has none of its own.
+pub fn effective_options(case: &Case, options: &[(String, Option<String>)]) -> Options {
+    let variant = case.variant.options();
+    let mut given: Vec<_> = variant.into_iter().map(|(n, v)| (n.to_owned(), Some(v.to_owned()))).collect();
+    given.extend(options.iter().cloned());
+    let mut config = Config::default();
+    let script = std::fs::read_to_string(&case.path).ok().and_then(|text| {
+        configure(&mut config, case, options).ok()?;
+        crate::parse(&text, &config.defines).ok()
+    });
+    let own = script.map_or_else(Vec::new, |script| script.options);
+    Options { all: own.into_iter().chain(given.iter().cloned()).collect(), given }
+}
+
+/// Runs one script, again when only its time was wrong and the host's clock is the machine's.
 pub fn run_case(case: &Case, options: &[(String, Option<String>)], host: &dyn Host) -> Outcome {
+    let mut outcome = run_once(case, options, host);
+    for _ in 1..host.tries() {
+        match &outcome.verdict {
+            Verdict::Failed(fault) if fault.message.contains("timing error") => {}
+            _ => break,
+        }
+        outcome = run_once(case, options, host);
+    }
+    outcome
+}
+
+/// `options` are the command line's; they win over the script's own.
+fn run_once(case: &Case, options: &[(String, Option<String>)], host: &dyn Host) -> Outcome {
     let text = match std::fs::read(&case.path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(e) => return stopped(Verdict::Failed(fault(0, e))),

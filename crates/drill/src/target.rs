@@ -131,6 +131,11 @@ pub trait Target: Send {
 
 /// Makes a fresh host for every script.
 pub trait Host: Sync {
+    /// How often a script may be run until no event is late: more than once where other processes can disturb.
+    fn tries(&self) -> u32 {
+        1
+    }
+
     /// A host with the addresses and the MTU of `config`, and a route to the peer.
     fn make(&self, config: &Config) -> Result<Box<dyn Target>, String>;
 }

@@ -236,6 +236,12 @@ pub(crate) struct DrillArgs {
     /// Kinds of address: plain (packetdrill's defaults), ipv4, ipv4-mapped-ipv6, ipv6, or all three.
     #[arg(long, default_value = "plain", value_name = "LIST")]
     variant: String,
+    /// Let this build of google/packetdrill judge our stack too, and say where the two judges differ.
+    #[arg(long, value_name = "PACKETDRILL")]
+    referee: Option<PathBuf>,
+    /// The plug-in for it; `libdrill_so.so` beside this program unless said.
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<PathBuf>,
     /// Replace a word in the scripts by a value. May be repeated.
     #[arg(long, short = 'D', value_name = "SYMBOL=VALUE")]
     define: Vec<String>,

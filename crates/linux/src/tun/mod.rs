@@ -44,6 +44,8 @@ pub struct TunHost<R> {
     main: Worker<R>,
     second: Worker<R>,
     shell: Worker<io::Result<ShellOutput>>,
+    /// The thread that made it drives the script: it must be punctual too.
+    _urgent: sys::Urgent,
 }
 
 impl<R: Send + 'static> TunHost<R> {
@@ -61,6 +63,7 @@ impl<R: Send + 'static> TunHost<R> {
             main: Worker::start(Some(namespace.clone())),
             second: Worker::start(Some(namespace.clone())),
             shell: Worker::start(Some(namespace)),
+            _urgent: sys::Urgent::new(),
         })
     }
 

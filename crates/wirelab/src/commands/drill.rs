@@ -48,6 +48,13 @@ pub(crate) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(if on_linux { 1 } else { cores }).clamp(1, MAX_JOBS);
     let all = suite::run_all(&cases, &options, host.as_ref(), jobs, &|_| {});
+    if let Some(tool) = &args.referee {
+        if on_linux {
+            out.error("--referee judges our stack: it cannot be had with --on linux", None);
+            return Exit::Usage;
+        }
+        return super::referee::compare(args, tool, &all, jobs, out);
+    }
     if let Some(path) = &args.junit
         && let Err(e) = std::fs::write(path, report::junit(&all))
     {
@@ -63,9 +70,8 @@ pub(crate) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
     if count.passed == all.len() { Exit::Ok } else { Exit::Failed }
 }
 
-type Prepared = (Vec<(String, Option<String>)>, Vec<Variant>, Box<dyn Host>);
-
-fn prepare(args: &DrillArgs) -> Result<Prepared, String> {
+/// What the command line says in packetdrill's words.
+pub(crate) fn options(args: &DrillArgs) -> Vec<(String, Option<String>)> {
     let mut options: Vec<(String, Option<String>)> = Vec::new();
     for option in &args.option {
         let (name, value) = match option.split_once('=') {
@@ -75,6 +81,13 @@ fn prepare(args: &DrillArgs) -> Result<Prepared, String> {
         options.push((name.trim_start_matches('-').to_owned(), value));
     }
     options.extend(args.define.iter().map(|d| ("define".to_owned(), Some(d.clone()))));
+    options
+}
+
+type Prepared = (Vec<(String, Option<String>)>, Vec<Variant>, Box<dyn Host>);
+
+fn prepare(args: &DrillArgs) -> Result<Prepared, String> {
+    let options = options(args);
     let mut config = drill::config::Config::default();
     for (name, value) in &options {
         config.set(name, value.as_deref()).map_err(|e| e.to_string())?;

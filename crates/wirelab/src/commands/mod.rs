@@ -5,6 +5,7 @@ mod inside;
 pub(crate) mod kernel;
 pub(crate) mod ladder;
 pub(crate) mod list;
+mod referee;
 pub(crate) mod run;
 mod save;
 pub(crate) mod twin;
