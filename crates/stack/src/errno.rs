@@ -45,6 +45,7 @@ errnos! {
     34 ERANGE "Numerical result out of range";
     38 ENOSYS "Function not implemented";
     40 ELOOP "Too many levels of symbolic links";
+    42 ENOMSG "No message of desired type";
     62 ETIME "Timer expired";
     64 ENONET "Machine is not on the network";
     71 EPROTO "Protocol error";

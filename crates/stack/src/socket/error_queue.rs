@@ -15,6 +15,11 @@ pub(crate) const ICMP: u8 = 2;
 /// `SO_EE_ORIGIN_ICMP6`
 pub(crate) const ICMP6: u8 = 3;
 
+/// `SO_EE_ORIGIN_TIMESTAMPING`
+pub(crate) const TIMESTAMPING: u8 = 4;
+/// `SO_EE_ORIGIN_ZEROCOPY`
+pub(crate) const ZEROCOPY: u8 = 5;
+
 /// One error that waits to be fetched.
 #[derive(Clone, Debug)]
 pub(crate) struct QueuedError {
@@ -23,6 +28,7 @@ pub(crate) struct QueuedError {
     pub(crate) ty: u8,
     pub(crate) code: u8,
     pub(crate) info: u32,
+    pub(crate) data: u32,
     /// Who sent it.
     pub(crate) offender: Option<IpAddr>,
     /// Where the packet that it is about was going.
@@ -31,6 +37,8 @@ pub(crate) struct QueuedError {
     pub(crate) payload: Bytes,
     /// Memory it costs.
     pub(crate) truesize: u32,
+    /// When it happened (`SCM_TIMESTAMPING`).
+    pub(crate) stamp: Option<wire::Instant>,
 }
 
 impl QueuedError {
@@ -46,7 +54,7 @@ impl QueuedError {
             ty: self.ty,
             code: self.code,
             info: self.info,
-            data: 0,
+            data: self.data,
             offender: self.offender,
         }
     }

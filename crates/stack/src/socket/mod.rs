@@ -42,6 +42,7 @@ use crate::udp::ports::PortTable;
 use epoll::Epoll;
 pub(crate) use error_queue::{
     ICMP as ORIGIN_ICMP, ICMP6 as ORIGIN_ICMP6, LOCAL as ORIGIN_LOCAL, QueuedError,
+    TIMESTAMPING as ORIGIN_TIMESTAMPING, ZEROCOPY as ORIGIN_ZEROCOPY,
 };
 pub use file::NOFILE_DEFAULT;
 use file::{FdTable, File};

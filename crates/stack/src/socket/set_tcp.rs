@@ -11,6 +11,7 @@ use crate::call::{Domain, OptValue, SockOpt};
 use crate::tcp::cc::Cc;
 use crate::tcp::fastopen::keys::Keys;
 use crate::tcp::info::INFO_BYTES;
+use crate::tcp::notes::sof;
 use crate::tcp::tcb::{Nagle, State};
 use crate::{Errno, Stack};
 
@@ -108,7 +109,40 @@ impl Stack {
         Ok(OptValue::Int(tcb.path_mtu.into()))
     }
 
+    /// `sock_set_timestamping`
+    fn tcp_set_timestamping(&mut self, now: Instant, id: u32, value: &OptValue) -> Result<(), Errno> {
+        let flags = u32::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
+        let alone = |option: u32, needs: u32| flags & option != 0 && flags & needs == 0;
+        if flags & !sof::MASK != 0
+            || alone(sof::OPT_ID_TCP, sof::OPT_ID)
+            || alone(sof::OPT_STATS, sof::OPT_TSONLY)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let sock = &self.tcp.socks[id];
+        if sock.tcb.is_none() && flags & sof::OPT_ID != 0 && sock.prep.timestamping & sof::OPT_ID == 0 {
+            return Err(Errno::EINVAL); // keys count bytes of a connection
+        }
+        if let Some(set) = self.tcp_step(now, id, |tcb, _| tcb.set_timestamping(flags)) {
+            set?;
+        }
+        self.tcp.socks[id].prep.timestamping = flags;
+        Ok(())
+    }
+
     fn tcp_set_socket(&mut self, now: Instant, id: u32, opt: SockOpt, value: &OptValue) -> Result<(), Errno> {
+        if matches!(opt, SockOpt::SO_TIMESTAMPING | SockOpt::SO_TIMESTAMPING_NEW) {
+            return self.tcp_set_timestamping(now, id, value);
+        }
+        if opt == SockOpt::SO_ZEROCOPY {
+            let on = within(value, 0, 1)? == 1;
+            let sock = &mut self.tcp.socks[id];
+            sock.prep.zerocopy = on;
+            if let Some(tcb) = &mut sock.tcb {
+                tcb.set_zerocopy(on);
+            }
+            return Ok(());
+        }
         if opt == SockOpt::SO_MAX_PACING_RATE {
             let n = match value {
                 OptValue::Int(n) => *n,
@@ -187,6 +221,10 @@ impl Stack {
             SockOpt::SO_MAX_PACING_RATE => {
                 let rate = sock.prep.user.max_pacing_rate;
                 OptValue::Int(rate.map_or(i64::from(u32::MAX), |r| i64::try_from(r).unwrap_or(i64::MAX)))
+            }
+            SockOpt::SO_ZEROCOPY => from_flag(sock.prep.zerocopy),
+            SockOpt::SO_TIMESTAMPING | SockOpt::SO_TIMESTAMPING_NEW => {
+                OptValue::Int(sock.prep.timestamping.into())
             }
             SockOpt::SO_MEMINFO => {
                 let of = |t: &crate::tcp::tcb::Tcb| {

@@ -18,6 +18,7 @@ use crate::tcp::send::Sent;
 use crate::tcp::send_buffer::Source;
 use crate::tcp::sock::{Phase, TcpSock};
 use crate::tcp::tcb::{State, Tcb};
+use crate::udp::read::Control;
 use crate::udp::read::nothing;
 use crate::{Errno, Stack};
 
@@ -28,6 +29,8 @@ const READABLE: PollEvents = PollEvents(PollEvents::IN.0 | PollEvents::RDNORM.0)
 /// `TCP_CM_INQ`, and what its control message takes: a header of 16 bytes and an int.
 const TCP_CM_INQ: i32 = 36;
 const CMSG_INQ_SPACE: usize = 20;
+/// `SCM_TIMESTAMPING`
+const SCM_TIMESTAMPING: i32 = 37;
 
 /// What a call that sleeps has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +81,15 @@ pub(super) fn socket_fd(call: &Call) -> Option<Fd> {
 /// An address as the program of this socket sees it.
 fn shown(domain: Domain, addr: std::net::SocketAddr, scope: u32) -> SockAddr {
     Dgram::shown_in(domain, addr.ip(), addr.port(), scope)
+}
+
+/// What a call wants to send.
+struct Outgoing<'a> {
+    data: &'a Bytes,
+    /// More was asked for, at an address that cannot be read.
+    faulty: bool,
+    flags: MsgFlags,
+    addr: Option<SockAddr>,
 }
 
 impl Stack {
@@ -132,7 +144,7 @@ impl Stack {
                 events = events | PollEvents::PRI;
             }
         }
-        if tcb.error.is_some() {
+        if tcb.error.is_some() || tcb.notes.as_ref().is_some_and(|n| !n.errors.is_empty()) {
             events = events | PollEvents::ERR;
         }
         events
@@ -151,6 +163,9 @@ impl Stack {
                 self.tcp_sys_recv(now, pid, id, *len, *flags)
             }
             Call::RecvMsg { lens, flags, control_len, .. } => {
+                if flags.has(MsgFlags::ERRQUEUE) {
+                    return Step::Done(self.tcp_recv_error(id, lens.iter().sum(), Some(*control_len)));
+                }
                 let step = self.tcp_sys_recv(now, pid, id, lens.iter().sum(), *flags);
                 self.tcp_recv_control(id, step, *flags, *control_len)
             }
@@ -336,6 +351,8 @@ impl Stack {
         flags: MsgFlags,
         addr: Option<SockAddr>,
     ) -> Step {
+        let pieces: Vec<usize> =
+            if flags.has(MsgFlags::ZEROCOPY) { data.iter().map(Data::len).collect() } else { Vec::new() };
         // What stands before the first address that cannot be read is sent, and its length returned.
         let readable =
             data.iter().position(|d| matches!(d, Data::Unreadable(n) if *n > 0)).unwrap_or(data.len());
@@ -344,9 +361,27 @@ impl Stack {
             [one] => one.bytes(),
             many => many.iter().flat_map(|d| d.bytes().to_vec()).collect::<Vec<u8>>().into(),
         };
-        if flags.has(MsgFlags::ZEROCOPY) {
-            return Step::Done(Err(Errno::EOPNOTSUPP));
+        let zerocopy = flags.has(MsgFlags::ZEROCOPY) && self.tcp.socks[id].prep.zerocopy && !data.is_empty();
+        if zerocopy && self.sockets.progress(pid) == Progress::default() {
+            self.tcp_step(now, id, |tcb, _| tcb.zerocopy_begin(pieces.clone()));
         }
+        let step = self.tcp_send_bytes(now, pid, id, Outgoing { data: &data, faulty, flags, addr });
+        if zerocopy && let Step::Done(result) = &step {
+            let taken = result.as_ref().map_or(0, Ret::value);
+            self.tcp_step(now, id, |tcb, cx| {
+                if tcb.zerocopy_sends() {
+                    tcb.zerocopy_end(cx, taken > 0);
+                } else if taken > 0 && tcb.zerocopy_begin(pieces) {
+                    // The call made the connection, its bytes went with the SYN.
+                    tcb.zerocopy_in_syn(cx, usize::try_from(taken).expect("positive"));
+                }
+            });
+        }
+        step
+    }
+
+    fn tcp_send_bytes(&mut self, now: Instant, pid: Pid, id: u32, out: Outgoing<'_>) -> Step {
+        let Outgoing { data, faulty, flags, addr } = out;
         let sock = &self.tcp.socks[id];
         let Progress { bytes: mut from, opening, .. } = self.sockets.progress(pid);
         let deferred = sock.tcb.as_ref().is_some_and(|t| t.fo.deferred);
@@ -354,7 +389,7 @@ impl Stack {
             if opening {
                 self.sockets.set_progress(pid, Progress { opening, ..Progress::default() });
             }
-            match self.tcp_send_open(now, pid, id, &data, flags, addr) {
+            match self.tcp_send_open(now, pid, id, data, flags, addr) {
                 Continue(copied) if copied == data.len() => return Step::Done(Ok(count(copied))),
                 Continue(copied) => from = copied,
                 Break(step) => return step,
@@ -369,7 +404,7 @@ impl Stack {
             return Step::Done(Err(sock.error.take().unwrap_or(Errno::EPIPE)));
         }
         self.tcp_sync_route(now, id);
-        let result = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, Source::Shared(&data), from, flags));
+        let result = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, Source::Shared(data), from, flags));
         self.tcp_release_closed(now, id);
         let sent = match result.expect("it has a connection") {
             Err(errno) => return Step::Done(Err(errno)),
@@ -380,6 +415,9 @@ impl Stack {
         let timeo = sock.opts.sndtimeo;
         let soft = if sent > 0 { Ok(count(sent)) } else { Err(Errno::EAGAIN) };
         if self.tcp_nonblock(sock) || flags.has(MsgFlags::DONTWAIT) || timeo.is_some_and(|t| t.is_zero()) {
+            if sent > 0 {
+                self.tcp_step(now, id, |tcb, _| tcb.stamp_call());
+            }
             return Step::Done(soft);
         }
         let file = sock.file;
@@ -395,7 +433,7 @@ impl Stack {
     fn tcp_sys_recv(&mut self, now: Instant, pid: Pid, id: u32, len: usize, flags: MsgFlags) -> Step {
         let sock = &mut self.tcp.socks[id];
         if flags.has(MsgFlags::ERRQUEUE) {
-            return Step::Done(Err(Errno::EAGAIN)); // nothing puts entries there yet
+            return Step::Done(self.tcp_recv_error(id, len, None));
         }
         if sock.tcb.is_none() {
             return Step::Done(Err(sock.error.take().unwrap_or(Errno::ENOTCONN)));
@@ -426,6 +464,35 @@ impl Stack {
             on: vec![(file, READABLE | PollEvents::ERR | PollEvents::RDHUP, false)],
             timeout,
             over,
+        })
+    }
+
+    /// `inet_recv_error`: the oldest report of the error queue, its stamp before it.
+    fn tcp_recv_error(&mut self, id: u32, len: usize, room: Option<usize>) -> Result<Ret, Errno> {
+        let sock = &mut self.tcp.socks[id];
+        let notes = sock.tcb.as_mut().and_then(|t| t.notes.as_deref_mut());
+        let error = notes.and_then(|n| n.errors.pop_front()).ok_or(Errno::EAGAIN)?;
+        let copied = error.payload.len().min(len);
+        let mut flags = MsgFlags::ERRQUEUE;
+        if copied < error.payload.len() {
+            flags = flags | MsgFlags::TRUNC;
+        }
+        let mut control = Control::new(room);
+        if let Some(at) = error.stamp {
+            // struct scm_timestamping: software, unused, hardware
+            let nanos = at.as_nanos();
+            let mut times = [0u8; 48];
+            times[..8].copy_from_slice(&(nanos / 1_000_000_000).to_ne_bytes());
+            times[8..16].copy_from_slice(&(nanos % 1_000_000_000).to_ne_bytes());
+            control.put(48, Cmsg::Other(1, SCM_TIMESTAMPING, times[..].into()));
+        }
+        control.put(if sock.domain == Domain::Inet6 { 44 } else { 32 }, error.cmsg());
+        Ok(Ret::Data {
+            len: copied,
+            data: error.payload.slice(0..copied),
+            from: error.offender.map(|_| SockAddr::Ip(error.dst)),
+            flags: if room.is_some() { flags | control.flags } else { MsgFlags(0) },
+            control: control.messages,
         })
     }
 

@@ -318,6 +318,9 @@ impl Tcb {
         }
         self.data.acknowledge(self.snd.una, cx.chunks);
         self.mem_reclaim(cx);
+        if self.notes.is_some() {
+            self.notes_acked(cx);
+        }
         if self.snd.urg_mode && self.snd.up.between(prior_snd_una, self.snd.una) {
             self.snd.up = self.snd.una;
         }

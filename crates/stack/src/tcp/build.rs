@@ -81,6 +81,11 @@ impl Tcb {
         self.update_departure(cx, len);
         let mss = if skb.mss > 0 { skb.mss } else { u16::MAX };
         let segment = OutSegment { header, payload: Bytes::new(), mss, ect, without_socket: false };
+        if len > 0 && self.notes.is_some() {
+            let first = skb.seq + u32::from(is_syn);
+            let payload = self.data.slice(first, len as usize);
+            self.notes_sent(cx, first, &payload);
+        }
         self.push_segments(cx, &segment, is_syn, len);
         true
     }

@@ -56,6 +56,8 @@ impl Stack {
                 fastopen: super::fastopen::Prep::default(),
                 save_syn: 0,
                 inq: false,
+                zerocopy: false,
+                timestamping: 0,
             }),
             rcv_addr: any,
             saddr: any,
@@ -324,9 +326,11 @@ impl Stack {
             rcvlowat: u32::try_from(sock.opts.rcvlowat).unwrap_or(1),
         };
         let pingpong = prep.pingpong;
+        let (zerocopy, timestamping) = (prep.zerocopy, prep.timestamping);
         let (no_cookie, connect) = (prep.fastopen.no_cookie, prep.fastopen.connect);
         let mut tcb = Box::new(super::tcb::Tcb::new(&self.sysctl.ns, now, seed));
         tcb.ack.nodelay_forced = pingpong;
+        tcb.adopt_notes(zerocopy, timestamping);
         tcb.fo.no_cookie = no_cookie;
         tcb.fo.connect = connect;
         if let Some(entry) = recycled {

@@ -153,7 +153,8 @@ impl Stack {
             user_mss: prep.user_mss,
             rcvlowat: u32::try_from(parent.opts.rcvlowat).unwrap_or(1),
         };
-        let tcb = Tcb::of_request(&self.sysctl.ns, now, seed, req, seg);
+        let mut tcb = Tcb::of_request(&self.sysctl.ns, now, seed, req, seg);
+        tcb.adopt_notes(prep.zerocopy, prep.timestamping);
         let opts = parent.opts.clone();
         let sock = TcpSock {
             domain: parent.domain,

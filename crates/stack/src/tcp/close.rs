@@ -188,6 +188,7 @@ impl Tcb {
         self.timers.remove_all(cx.timers);
         self.purge_send_queues(cx);
         self.mem_reclaim(cx);
+        self.notes_purged(cx);
     }
 
     /// `tcp_out_of_resources`: too many orphans; the connection is dropped, with a RST when the peer may still hear.

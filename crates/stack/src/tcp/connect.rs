@@ -80,6 +80,7 @@ impl Tcb {
             sndbuf_locked: seed.sndbuf_locked,
             no_space: core::cell::Cell::new(false),
             mem_pages: 0,
+            notes: None,
             rtt: super::rtt::RttEstimator {
                 mdev_us4: u32::try_from(INITIAL_RTO.as_micros()).expect("a second"),
                 ..super::rtt::RttEstimator::default()

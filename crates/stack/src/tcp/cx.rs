@@ -39,6 +39,8 @@ pub(crate) struct Wake {
     pub(crate) writable: bool,
     /// The state changed in a way that `poll` shows.
     pub(crate) changed: bool,
+    /// Something is in the error queue (`sk_error_report`).
+    pub(crate) error: bool,
 }
 
 /// What the connection asks the tables to do after the step.

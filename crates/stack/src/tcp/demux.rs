@@ -213,7 +213,7 @@ impl Stack {
             None => self.mib.inc(if ipv6 { Counter::Icmp6InErrors } else { Counter::IcmpInErrors }),
             Some(Owner::TimeWait(_)) => {}
             Some(Owner::Request(id)) => self.request_error(now, id, report, seq),
-            Some(Owner::Full(id)) => self.connection_error(now, id, report, seq),
+            Some(Owner::Full(id)) => self.connection_error(now, id, report, quoted, seq),
         }
     }
 
@@ -230,7 +230,7 @@ impl Stack {
         }
     }
 
-    fn connection_error(&mut self, now: Instant, id: u32, report: &IcmpReport, seq: SeqNum) {
+    fn connection_error(&mut self, now: Instant, id: u32, report: &IcmpReport, quoted: &[u8], seq: SeqNum) {
         let tcb = self.tcp.socks[id].tcb.as_ref().expect("it is in the established table");
         let (una, nxt) = tcb.icmp_window();
         if !seq.between(una, nxt) {
@@ -270,6 +270,9 @@ impl Stack {
         self.tcp_step(now, id, |tcb, cx| {
             if reverts {
                 tcb.revert_backoff(cx, seq);
+            }
+            if recverr {
+                tcb.queue_icmp(cx, report, quoted);
             }
             tcb.icmp_error(cx, report.errno, recverr, accepted);
         });

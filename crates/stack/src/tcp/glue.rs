@@ -160,6 +160,10 @@ impl Stack {
             self.wake_file(file, EVERYTHING);
             return;
         }
+        if wake.error {
+            self.wake_file(file, PollEvents::ERR);
+        }
+        let Some(sock) = self.tcp.socks.get(id) else { return };
         if wake.readable && sock.tcb.as_ref().is_some_and(|t| t.is_readable()) {
             self.wake_file(file, READABLE);
         }

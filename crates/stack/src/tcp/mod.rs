@@ -19,7 +19,7 @@
 //! | `input`, `validate`, `ack`, `sack`, `urgent`, `ecn`, `rx/` | what arrives |
 //! | `output`, `nagle`, `build`, `rtx`, `skb`, `send_buffer`, `retransmit`, `mtuprobe` | what is sent |
 //! | `recovery/`, `rtt`, `rto`, `rate`, `cc/` | losing and repairing |
-//! | `mem` | what queues cost the host |
+//! | `mem`, `notes` | what queues cost the host; what a sender is told afterwards |
 //! | `timer`, `persist`, `keepalive` | waiting |
 //! | `close`, `reset`, `time_wait`, `tw` | ending |
 pub(crate) mod ack;
@@ -45,6 +45,7 @@ pub(crate) mod mem;
 pub(crate) mod metrics;
 pub(crate) mod mtuprobe;
 pub(crate) mod nagle;
+pub(crate) mod notes;
 pub(crate) mod options;
 pub(crate) mod output;
 pub(crate) mod persist;

@@ -156,7 +156,8 @@ impl Tcb {
         let head = self.unsent.front_mut().expect("the next one is behind it");
         // tcp_skb_can_collapse, skb_shift: an entry of up to 17 pieces of pages.
         let taken = most.min(next.len());
-        if head.eor || head.flags.syn() || head.len() == 0 || taken == 0 {
+        let pinned = self.notes.as_ref().is_some_and(|n| n.pins(head.seq));
+        if head.eor || head.flags.syn() || head.len() == 0 || taken == 0 || pinned {
             return;
         }
         head.end_seq += taken;

@@ -119,8 +119,17 @@ impl Tcb {
                 Some(tail) if !tail.eor && !tail.flags.fin() => goal.saturating_sub(tail.len()),
                 _ => 0,
             };
+            let zerocopy = self.zerocopy_sends();
             let mut copy = room;
-            if room == 0 {
+            let mut taken = 0;
+            if zerocopy && room > 0 {
+                taken = self.zerocopy_room(at, (room as usize).min(data.len() - at)); // below 64 KiB
+                if taken == 0 {
+                    self.mark_push(); // EMSGSIZE: the entry has no place for another piece
+                    copy = 0;
+                }
+            }
+            if copy == 0 {
                 let first = self.unsent.is_empty() && self.rtx.is_empty();
                 if !self.memory_free(lowat) || !self.entry_memory(cx, first) {
                     return Ok(self.no_room(cx, flags, mss, from, at));
@@ -131,7 +140,10 @@ impl Tcb {
                     self.data.begin_chunk(goal as usize, cx.chunks); // at most 64 KiB
                 }
             }
-            let copy = usize::try_from(copy).expect("64 KiB").min(data.len() - at);
+            let mut copy = usize::try_from(copy).expect("64 KiB").min(data.len() - at);
+            if zerocopy {
+                copy = if taken > 0 { taken } else { self.zerocopy_room(at, copy) };
+            }
             let copy = self.wmem_schedule(cx, u32::try_from(copy).expect("at most the goal")) as usize;
             if copy == 0 {
                 // tcp_remove_empty_skb
@@ -148,6 +160,9 @@ impl Tcb {
             }
             self.append(&data, at, copy);
             at += copy;
+            if zerocopy {
+                self.zerocopy_queued();
+            }
             let tail = self.unsent.back_mut().expect("just appended to");
             if at == data.len() {
                 tail.eor |= flags.has(MsgFlags::EOR);
@@ -166,6 +181,7 @@ impl Tcb {
             goal = self.size_goal_for(mss, flags);
         }
         if at > from {
+            self.stamp_call();
             let nagle = self.nagle;
             self.push(cx, flags, mss, nagle);
         }

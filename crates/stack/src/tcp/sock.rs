@@ -42,6 +42,9 @@ pub(crate) struct Prep {
     pub(crate) save_syn: u8,
     /// `TCP_INQ`: `recvmsg` tells how much is left to read.
     pub(crate) inq: bool,
+    pub(crate) zerocopy: bool,
+    /// `SO_TIMESTAMPING`
+    pub(crate) timestamping: u32,
 }
 
 /// No file: a connection that was not accepted yet, or an orphan.

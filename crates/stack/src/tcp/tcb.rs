@@ -267,6 +267,8 @@ pub(crate) struct Tcb {
     pub(crate) sndbuf_locked: bool,
     /// Pages of the host's memory that the queues hold (`sk_forward_alloc` and what is charged).
     pub(crate) mem_pages: u32,
+    /// Reports to the sender; few sockets want any.
+    pub(crate) notes: Option<Box<super::notes::Notes>>,
     /// The application found the buffer full (`SOCK_NOSPACE`).
     pub(crate) no_space: core::cell::Cell<bool>,
 

@@ -10,5 +10,6 @@ mod icmp;
 mod info;
 mod listening;
 mod memory;
+mod notes;
 mod opening;
 mod transfer;

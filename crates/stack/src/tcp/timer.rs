@@ -251,6 +251,7 @@ impl Tcb {
         self.error = Some(error);
         self.purge_send_queues(cx);
         self.mem_reclaim(cx);
+        self.notes_purged(cx);
         self.done(cx);
     }
 

@@ -47,6 +47,8 @@ impl Stack {
                 ty: report.ty,
                 code: report.code,
                 info: report.info,
+                data: 0,
+                stamp: None,
                 offender: Some(report.offender),
                 dst: SocketAddr::new(report.remote, port),
                 payload: Bytes::from(payload),

@@ -91,21 +91,21 @@ fn recv_error(sock: &mut Dgram, args: &RecvArgs) -> Option<Ret> {
 }
 
 /// Control messages that fit into the program's buffer.
-struct Control {
+pub(crate) struct Control {
     left: usize,
     wanted: bool,
-    messages: Vec<Cmsg>,
-    flags: MsgFlags,
+    pub(crate) messages: Vec<Cmsg>,
+    pub(crate) flags: MsgFlags,
 }
 
 impl Control {
-    fn new(len: Option<usize>) -> Control {
+    pub(crate) fn new(len: Option<usize>) -> Control {
         Control { left: len.unwrap_or(0), wanted: len.is_some(), messages: Vec::new(), flags: MsgFlags(0) }
     }
 
     /// Adds one whose data are `len` bytes long; `MSG_CTRUNC` when it does not fit. Linux copies a part of one
     /// that does not fit; nothing can be made of that, so it is left out.
-    fn put(&mut self, len: usize, cmsg: Cmsg) {
+    pub(crate) fn put(&mut self, len: usize, cmsg: Cmsg) {
         /// `sizeof(struct cmsghdr)`
         const HEADER: usize = 16;
         if !self.wanted {

@@ -544,6 +544,8 @@ impl Stack {
                 dst: std::net::SocketAddr::new(way.dst, way.port),
                 payload: Bytes::new(),
                 truesize: truesize(0),
+                data: 0,
+                stamp: None,
             };
             self.queue_error(sock, error);
         }

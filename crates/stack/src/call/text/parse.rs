@@ -429,7 +429,10 @@ impl Parser<'_> {
             return self.int("ee_origin");
         }
         self.eat_str("SO_EE_ORIGIN_");
-        self.one_of("ee_origin", &[("NONE", 0), ("LOCAL", 1), ("ICMP", 2), ("ICMP6", 3)])
+        self.one_of(
+            "ee_origin",
+            &[("NONE", 0), ("LOCAL", 1), ("ICMP", 2), ("ICMP6", 3), ("TIMESTAMPING", 4), ("ZEROCOPY", 5)],
+        )
     }
 
     fn sockopt(&mut self) -> Parsed<SockOpt> {

@@ -143,6 +143,8 @@ impl Display for Cmsg {
                     1 => f.write_str(", ee_origin=LOCAL")?,
                     2 => f.write_str(", ee_origin=ICMP")?,
                     3 => f.write_str(", ee_origin=ICMP6")?,
+                    4 => f.write_str(", ee_origin=TIMESTAMPING")?,
+                    5 => f.write_str(", ee_origin=ZEROCOPY")?,
                     other => write!(f, ", ee_origin={other}")?,
                 }
                 write!(f, ", ee_type={ty}, ee_code={code}, ee_info={info}")?;

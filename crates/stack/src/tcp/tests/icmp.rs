@@ -5,7 +5,7 @@ use core::time::Duration;
 use wire::{Frame, Instant, Medium};
 
 use super::fixture::*;
-use crate::call::{Call, Data, Domain, MsgFlags, Outcome, Ret, SockAddr, SockType};
+use crate::call::{Call, Cmsg, Data, Domain, MsgFlags, Outcome, Ret, SockAddr, SockOpt, SockType};
 use crate::iface::NewAddr6;
 use crate::mib::Counter;
 use crate::{Errno, Stack, StackConfig};
@@ -189,4 +189,26 @@ fn ipv6_and_mapped_addresses_carry_streams() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// `IP_RECVERR` while connecting: the router's answer is in the error queue with the header that it quotes (5.9,
+/// `tcp_v4_err`).
+#[test]
+fn an_error_about_the_syn_can_be_read_from_the_error_queue() {
+    let mut pair = Pair::new(0);
+    pair.rule = Box::new(|_| Fate::Drop);
+    let fd = pair.socket(C, true);
+    pair.set(C, fd, SockOpt::IP_RECVERR, 1);
+    let _ = pair.connect(fd, 80);
+    let syn = pair.frames[0].1.clone();
+    pair.inject(C, &error_about(&syn, 11, 0, 0));
+    let call = Call::RecvMsg { fd, lens: vec![64], control_len: 512, flags: MsgFlags::ERRQUEUE };
+    let Ok(Ret::Data { data, from, control, .. }) = pair.call(C, &call) else { panic!("nothing there") };
+    assert_eq!(data.as_slice(), &syn.to_vec()[20..28]);
+    assert_eq!(from, Some(addr(S, 80)));
+    let offender = Some("192.0.2.254".parse().unwrap());
+    let (errno, data) = (Errno::EHOSTUNREACH, 0);
+    let told = Cmsg::ExtendedErr { errno, origin: 2, ty: 11, code: 0, info: 0, data, offender };
+    assert_eq!(control, [told]);
+    assert_eq!(pair.call(C, &call), Err(Errno::EAGAIN));
 }
