@@ -14,8 +14,8 @@ use super::cx::{Cx, delta_us};
 use super::input::Segment;
 use super::recovery::Rexmit;
 use super::tcb::{State, Tcb};
-use crate::DropReason;
 use crate::mib::Counter;
+use crate::{DropReason, KernelProfile};
 
 /// `FLAG_*`: what an ACK did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,8 +138,8 @@ impl Tcb {
             return self.old_ack(cx, seg, flags);
         }
         if seg.ack.after(self.snd.nxt) {
-            // RFC 5961 §5.2: discarded, and answered. Measured on 6.18.44; earlier kernels kept silent.
-            if !flags.no_challenge_ack {
+            // RFC 5961 §5.2: discarded, and answered. Measured on 6.18.44; 6.12 keeps silent (random-isn-known).
+            if !flags.no_challenge_ack && cx.profile >= KernelProfile::V6_18 {
                 self.send_challenge_ack(cx);
             }
             return Err(DropReason::TcpAckUnsentData);

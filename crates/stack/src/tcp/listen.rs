@@ -44,7 +44,7 @@ impl Listener {
         u32::try_from(self.accept.len()).is_ok_and(|n| n > self.backlog)
     }
 
-    /// `inet_csk_reqsk_queue_is_full`; one fewer before 6.13 (TRUTH.md §13).
+    /// `inet_csk_reqsk_queue_is_full`; one fewer before 6.13 and the stable kernels of January 2025 (TRUTH.md §13).
     fn request_queue_is_full(&self, profile: KernelProfile) -> bool {
         if profile >= KernelProfile::V6_12 { self.qlen > self.backlog } else { self.qlen >= self.backlog }
     }

@@ -28,11 +28,13 @@ pub(crate) struct Request {
     pub(super) data: Bytes,
     /// How much of it the SYN took.
     pub(crate) copied: usize,
+    /// All of it is in the SYN; never so when the SYN only asks for a cookie, even with nothing to send.
+    done: bool,
 }
 
 impl Request {
     pub(crate) fn new(data: Bytes) -> Request {
-        Request { cookie: Cookie::REQUEST, data, copied: 0 }
+        Request { cookie: Cookie::REQUEST, data, copied: 0, done: false }
     }
 
     /// The option of the SYN that is sent now.
@@ -42,7 +44,7 @@ impl Request {
 
     /// The caller has more to send (`fastopen_req->data`).
     pub(crate) fn has_more(&self) -> bool {
-        self.copied < self.data.len()
+        !self.done
     }
 }
 
@@ -101,6 +103,7 @@ impl Tcb {
         };
         let len = space.min(request.data.len());
         request.copied = len;
+        request.done = len == request.data.len();
         let data = request.data.clone();
         self.data.push_part(&Source::Shared(&data), 0, len);
         let mut whole = *syn;
