@@ -54,6 +54,8 @@ enum Command {
     Kernel(KernelCommand),
     /// Run packetdrill scripts: on our stack in virtual time, or on this machine's kernel.
     Drill(Box<DrillArgs>),
+    /// The scoreboard: what kernels, kernel traces and packetdrill scripts say of our stack.
+    Score(ScoreArgs),
     /// Print the JSON Schema of scenario files, for editors.
     Schema,
     /// The process inside a namespace that makes system calls for a scenario.
@@ -224,13 +226,32 @@ pub(crate) struct LadderArgs {
     unfold: bool,
 }
 
+/// Arguments of `score`.
+#[derive(Args)]
+pub(crate) struct ScoreArgs {
+    /// Count packetdrill scripts (`*.pkt`) below this folder now, such as google/packetdrill's gtests/net; by default the
+    /// figures that were kept.
+    #[arg(long, value_name = "DIR")]
+    packetdrill: Option<PathBuf>,
+    /// Run these scripts on this machine's kernel, too (root, minutes).
+    #[arg(long, requires = "packetdrill")]
+    judge: bool,
+    /// Keep the figures of the scripts in this file, in the form of `scenarios/packetdrill.tsv`.
+    #[arg(long, requires = "packetdrill", value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Print one JSON value.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Arguments of `drill`.
 #[derive(Args)]
 pub(crate) struct DrillArgs {
     /// Scripts, or folders of them (`*.pkt`).
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// `stack`, or `linux`: the kernel of this machine, in a namespace of its own (root).
+    /// `stack`; `linux`: the kernel of this machine, in a namespace of its own (root); or `uml`: a User-Mode Linux kernel,
+    /// in virtual time.
     #[arg(long, default_value = "stack", value_name = "KIND")]
     on: String,
     /// Kinds of address: plain (packetdrill's defaults), ipv4, ipv4-mapped-ipv6, ipv6, or all three.
@@ -313,6 +334,7 @@ fn main() -> ExitCode {
         Command::Twin(args) => commands::twin::twin(&args, &mut out),
         Command::Kernel(command) => commands::kernel::kernel(&command, &mut out),
         Command::Drill(args) => commands::drill::drill(&args, &mut out),
+        Command::Score(args) => commands::score::score(&args, &mut out),
         Command::Schema => commands::list::schema(&mut out),
         Command::Agent => unreachable!("taken before the arguments were parsed"),
     };

@@ -18,6 +18,13 @@ const MAX_JOBS: usize = 256;
 
 /// Runs scripts.
 pub(crate) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
+    if args.on == "uml" {
+        if args.junit.is_some() {
+            out.error("--junit is not written with --on uml", Some("--json gives the same verdicts"));
+            return Exit::Usage;
+        }
+        return super::inside::run_again(out);
+    }
     let (options, variants, host) = match prepare(args) {
         Ok(all) => all,
         Err(text) => {
@@ -118,7 +125,7 @@ fn prepare(args: &DrillArgs) -> Result<Prepared, String> {
             Box::new(StackHost { profile, granularity, seed: args.seed })
         }
         "linux" => Box::new(Kernel),
-        other => return Err(format!("--on {other}: stack and linux are known")),
+        other => return Err(format!("--on {other}: stack, linux and uml are known")),
     };
     Ok((options, variants, host))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use linux::uml::{self, Job, Kernel};
+use linux::uml::{self, Job, Kernel, Ran};
 
 use super::kernel::refused;
 use super::save::save;
@@ -55,6 +55,31 @@ pub(super) fn run(args: &RunArgs, on: &str, kernel: &Kernel, out: &mut Output) -
         out.error(format_args!("cannot write {}: {e}", path.display()), None);
         return Exit::Environment;
     }
+    end(&ran, out)
+}
+
+/// Runs this very command line in the newest kernel, with `--on linux` for its `--on uml`.
+pub(super) fn run_again(out: &mut Output) -> Exit {
+    let kernel = match uml::find(None) {
+        Ok(kernel) => kernel,
+        Err(e) => return refused(&e, out),
+    };
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    for i in 0..words.len() {
+        if words[i] == "--on=uml" {
+            words[i] = "--on=linux".into();
+        } else if words[i] == "uml" && i > 0 && words[i - 1] == "--on" {
+            words[i] = "linux".into();
+        }
+    }
+    match uml::boot(&kernel, &Job { args: words, limit: LIMIT }) {
+        Ok(ran) => end(&ran, out),
+        Err(e) => refused(&e, out),
+    }
+}
+
+/// Passes on what was written inside, and how it ended.
+fn end(ran: &Ran, out: &mut Output) -> Exit {
     out.data(String::from_utf8_lossy(&ran.stdout));
     if !ran.stderr.is_empty() {
         out.message(String::from_utf8_lossy(&ran.stderr).trim_end());

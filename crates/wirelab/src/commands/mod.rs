@@ -8,4 +8,5 @@ pub(crate) mod list;
 mod referee;
 pub(crate) mod run;
 mod save;
+pub(crate) mod score;
 pub(crate) mod twin;
