@@ -125,7 +125,7 @@ impl Env for Names<'_> {
 }
 
 impl Lab {
-    pub(crate) fn new(trace: &Trace, machine: Machine, start: Instant) -> Lab {
+    pub(crate) fn new(trace: &Trace, machine: Machine, start: Instant, seed: u64) -> Lab {
         let delay = trace.delay_ms.map(|ms| {
             let d = Duration::from_nanos((ms * 1e6) as u64);
             if d.is_zero() { HOP } else { d + machine.forwarding }
@@ -161,7 +161,7 @@ impl Lab {
             scheduled: None,
             targets: targets(trace),
             lost_counters: Default::default(),
-            seed: 42,
+            seed,
             sysctls,
             mtu: trace.mtu,
             zero: Vec::new(),

@@ -10,8 +10,8 @@ use wire::tcp::{Flags, Header, SeqNum};
 use super::lab::{ADDRS, Lab};
 use super::trace::{App, Host, Line, Trace, packet};
 
-/// Calls that took longer ran in threads of their own.
-const AT_ONCE: f64 = 0.0004;
+/// Steps that are told within this time began together.
+const TOGETHER: f64 = 0.0004;
 
 /// Makes a packet; a SYN tells whose initial sequence number is another now.
 pub(crate) type Forge = Box<dyn Fn(&Lab) -> (Frame, Option<(usize, u32)>)>;
@@ -73,6 +73,8 @@ pub(crate) struct Script {
     pub(crate) gaps: Vec<f64>,
     /// Which section of the script each section of the trace shows.
     pub(crate) map: Vec<usize>,
+    /// Of the hosts' randomness: ports are an accident.
+    pub(crate) seed: u64,
     /// How long the last section is run.
     pub(crate) end: f64,
     /// Lines of the trace that nobody understood.
@@ -111,6 +113,8 @@ pub(crate) fn read_table(text: &str) -> Vec<Entry> {
 struct Plan {
     backlog: i32,
     port: u16,
+    /// Calls that took longer ran in threads of their own.
+    at_once: f64,
     listen: bool,
     established: bool,
     accept: bool,
@@ -122,7 +126,7 @@ struct Plan {
 
 impl Script {
     pub(crate) fn derive(trace: &Trace, table: &[Entry]) -> Script {
-        let mut script = Script::default();
+        let mut script = Script { seed: 42, ..Script::default() };
         let directives: Vec<&String> =
             table.iter().filter(|e| e.ids.contains(&trace.id)).flat_map(|e| &e.directives).collect();
         let has = |word: &str| directives.iter().any(|d| d.split_whitespace().next() == Some(word));
@@ -133,6 +137,7 @@ impl Script {
         let mut plan = Plan {
             backlog: 128,
             port: 80,
+            at_once: if trace.jitter > 0.01 { trace.jitter } else { 0.0004 },
             listen: !has("nolisten"),
             established: has("established") || (!connects && !has("noconnect")),
             accept: !has("noaccept"),
@@ -152,6 +157,7 @@ impl Script {
                 Some(("map", m)) => {
                     script.map = m.split_whitespace().map(|n| n.parse().expect("map")).collect()
                 }
+                Some(("seed", n)) => script.seed = n.parse().expect("seed"),
                 Some(("end", n)) => script.end = n.parse().expect("end"),
                 _ => {}
             }
@@ -279,7 +285,7 @@ impl Script {
         }
         let (actor, verb) = verb(&app.what);
         let start = (app.at - app.took).max(0.0);
-        let thread = (app.took > AT_ONCE).then(|| format!("{}@{}", app.what, app.at));
+        let thread = (app.took > plan.at_once).then(|| format!("{}@{}", app.what, app.at));
         self.fresh += u32::from(actor == "5th" || app.what.contains("another destination"));
         let numbered = app.what.strip_prefix("connect #").and_then(|n| n.parse::<u32>().ok());
         let name = match actor {
@@ -308,7 +314,7 @@ impl Script {
                         calls.push(format!("close(c9{})", n - 1));
                     }
                     calls.extend(plan.client_options.iter().cloned());
-                    if app.result.contains("EINPROGRESS") && app.took <= AT_ONCE {
+                    if app.result.contains("EINPROGRESS") && app.took <= plan.at_once {
                         calls.push(format!("fcntl({name}, F_SETFL, O_NONBLOCK)"));
                     }
                 }
@@ -408,7 +414,7 @@ impl Script {
 
     /// By section and time; what began together stays in the order in which it was told, round by round.
     fn order(&mut self) {
-        let slot = |at: f64| ((at + 0.000_05) / AT_ONCE).floor() as i64;
+        let slot = |at: f64| ((at + 0.000_05) / TOGETHER).floor() as i64;
         self.steps.sort_by_key(|s| (s.section, slot(s.at), s.round));
     }
 }

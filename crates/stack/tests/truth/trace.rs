@@ -84,6 +84,8 @@ impl Line {
 pub(crate) struct Trace {
     pub(crate) id: String,
     pub(crate) title: String,
+    /// How late things are at most, seconds.
+    pub(crate) jitter: f64,
     /// Both, the client's, the server's.
     pub(crate) sysctls: [Vec<(String, String)>; 3],
     /// One-way delay in milliseconds from each host.
@@ -94,12 +96,10 @@ pub(crate) struct Trace {
     pub(crate) counters: [BTreeMap<String, u64>; 2],
 }
 
-/// Times within one section may go back by this much: threads log when they get round to it.
-const BACK: f64 = 0.0025;
-
 impl Trace {
-    pub(crate) fn read(id: &str, text: &str) -> Trace {
-        let mut trace = Trace { id: id.into(), ..Trace::default() };
+    /// `jitter`: how late threads log, seconds; times within a section may go back by so much.
+    pub(crate) fn read(id: &str, text: &str, jitter: f64) -> Trace {
+        let mut trace = Trace { id: id.into(), jitter, ..Trace::default() };
         let mut section = Vec::new();
         let mut last = f64::MIN;
         for line in text.lines() {
@@ -111,7 +111,7 @@ impl Trace {
             } else if let Some(counters) = words.strip_prefix("# nstat ") {
                 trace.nstat(counters);
             } else if let Some((at, rest)) = stamp(words) {
-                if at < last - BACK && !section.is_empty() {
+                if at < last - jitter && !section.is_empty() {
                     trace.sections.push(core::mem::take(&mut section));
                     last = at;
                 } else {
@@ -228,7 +228,7 @@ fn push(section: &mut Vec<Line>, mut line: Line) {
 fn stamp(words: &str) -> Option<(f64, &str)> {
     let (at, rest) = words.split_once(' ')?;
     let (_, decimals) = at.split_once('.')?;
-    if decimals.len() != 4 {
+    if !matches!(decimals.len(), 3 | 4) || !decimals.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     Some((at.parse().ok()?, rest.trim_start()))
