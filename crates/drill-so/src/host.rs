@@ -4,6 +4,8 @@
 //! something happen it looks whether that call has returned, and if so waits until packetdrill has timed its
 //! end, so that a run does not depend on the machine's scheduler.
 
+#![expect(unsafe_code, reason = "gettid, which touches no memory")]
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -42,6 +44,8 @@ pub(crate) struct Inner {
     target: Box<dyn Target>,
     main: ThreadId,
     sleeper: Sleeper,
+    /// The second thread, while packetdrill may not have noted yet what its last call gave.
+    noting: Option<libc::pid_t>,
     /// The address that the host has.
     local_ip: IpAddr,
     /// The last socket was of `AF_INET6`: control messages have that family's numbers.
@@ -67,6 +71,7 @@ pub(crate) fn start(flags: &Flags) -> Result<(), String> {
         target: flags.host.make(&flags.config)?,
         main: std::thread::current().id(),
         sleeper: Sleeper::Away,
+        noting: None,
         local_ip: flags.config.addresses().local,
         inet6_sockets: false,
     };
@@ -140,8 +145,14 @@ impl Host {
         }
     }
 
-    /// `usleep`
+    /// `usleep`. packetdrill gives up its own lock for it, so that a call that has returned can be noted (`accept`'s new
+    /// descriptor): with a real sleep there is time for that.
     pub(crate) fn sleep(&self, time: Duration) {
+        let noting = self.lock().noting.take();
+        let end = std::time::Instant::now() + HANDOVER;
+        while noting.is_some_and(|tid| !is_asleep(tid)) && std::time::Instant::now() < end {
+            std::thread::yield_now();
+        }
         let mut inner = self.lock();
         let end = inner.target.now() + time;
         inner.target.sleep_until(end);
@@ -154,6 +165,8 @@ impl Host {
         if let (Sleeper::Returned(at), false) = (&inner.sleeper, inner.is_main()) {
             let at = *at;
             inner.sleeper = Sleeper::Away;
+            // SAFETY: cannot fail and touches no memory.
+            inner.noting = Some(unsafe { libc::gettid() });
             self.changed.notify_all();
             return usecs(at);
         }
@@ -204,6 +217,12 @@ impl Host {
         drop(self.settle(inner));
         done
     }
+}
+
+/// A thread of this process sleeps: in the end, until the next call for it.
+fn is_asleep(tid: libc::pid_t) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat"));
+    stat.is_ok_and(|s| s.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S')))
 }
 
 fn usecs(at: Instant) -> i64 {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use linux::tun::{TunHost, files};
 use stack::Errno;
-use stack::call::{Call, CallResult, Fd, Ret};
+use stack::call::{Call, CallResult, Cmsg, Fd, Ret};
 use wire::Instant;
 
 use crate::config::Config;
@@ -125,7 +125,7 @@ impl Target for KernelTarget {
 fn make(request: &Request) -> Answer {
     let number = |n: std::io::Result<usize>| Answer::Done(result(n.map(|n| Ret::Int(n as i64))));
     match request {
-        Request::Call(call) => Answer::Done(linux::system_call(call)),
+        Request::Call(call) => Answer::Done(on_our_clock(linux::system_call(call))),
         Request::Open { path, flags } => match i32::try_from(*flags) {
             Ok(flags) => Answer::Done(result(files::open(path, flags).map(|fd| Ret::Fd(fd, None)))),
             Err(_) => Answer::Done(Err(Errno::EINVAL)),
@@ -143,6 +143,35 @@ fn make(request: &Request) -> Answer {
             Answer::Done(result(files::set_capability(set, capability, *on).map(|()| Ret::Int(0))))
         }
     }
+}
+
+/// `SCM_TIMESTAMPING`
+const SCM_TIMESTAMPING: i32 = 37;
+
+/// Time stamps of the kernel are the wall clock's; a target has one clock.
+fn on_our_clock(mut result: CallResult) -> CallResult {
+    if let Ok(Ret::Data { control, .. }) = &mut result {
+        for cmsg in control {
+            match cmsg {
+                Cmsg::Timestamp(ns) => *ns = linux::tun::clock_of_wall(*ns),
+                Cmsg::Other(1, SCM_TIMESTAMPING, bytes) => {
+                    // Three timespecs: by software, none, by hardware.
+                    let words: Vec<u64> = bytes
+                        .chunks_exact(8)
+                        .map(|w| u64::from_ne_bytes(w.try_into().expect("chunks of 8")))
+                        .collect();
+                    let ours = words.chunks_exact(2).flat_map(|time| {
+                        let wall = time[0] * 1_000_000_000 + time[1];
+                        let ns = if wall == 0 { 0 } else { linux::tun::clock_of_wall(wall) };
+                        [ns / 1_000_000_000, ns % 1_000_000_000]
+                    });
+                    *bytes = ours.flat_map(u64::to_ne_bytes).collect::<Vec<u8>>().into();
+                }
+                _ => {}
+            }
+        }
+    }
+    result
 }
 
 fn result(result: std::io::Result<Ret>) -> CallResult {

@@ -66,11 +66,13 @@ fn dispatch(call: &Call) -> io::Result<Ret> {
         }
         Call::Send { fd, data, flags } => {
             let bytes = data.bytes();
+            lend(*flags, &bytes);
             // SAFETY: see the module's reason.
             long(unsafe { libc::send(*fd, address(data, &bytes).cast(), data.len(), c_flags(*flags)) })
         }
         Call::SendTo { fd, data, flags, addr } => {
             let (bytes, raw) = (data.bytes(), RawAddr::from_addr(addr));
+            lend(*flags, &bytes);
             let to = (&raw const raw.storage).cast();
             // SAFETY: see the module's reason.
             long(unsafe {
@@ -156,6 +158,13 @@ fn buffer(len: usize) -> Vec<u8> {
 /// Where data lies: nowhere, when it is to be unreadable.
 fn address(wanted: &Data, bytes: &Bytes) -> *const u8 {
     if matches!(wanted, Data::Unreadable(_)) { core::ptr::null() } else { bytes.as_slice().as_ptr() }
+}
+
+/// With `MSG_ZEROCOPY` the kernel reads the memory when it sends, long after the call: it is never given back.
+fn lend(flags: MsgFlags, bytes: &Bytes) {
+    if flags.has(MsgFlags::ZEROCOPY) {
+        std::mem::forget(bytes.clone());
+    }
 }
 
 /// Data to write, and the vector that points at it.
@@ -316,6 +325,7 @@ fn sendmsg(
     flags: MsgFlags,
 ) -> io::Result<Ret> {
     let mut gather = Gather::new(data);
+    gather._data.iter().for_each(|bytes| lend(flags, bytes));
     let mut raw = addr.map(RawAddr::from_addr);
     let mut words: Vec<u64> = control
         .chunks(8)

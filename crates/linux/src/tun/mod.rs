@@ -28,6 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a started call may take until it sleeps.
 const STARTING: Duration = Duration::from_millis(200);
 
+/// A recent time of the wall clock, as [`TunHost::now`] had it; nanoseconds both.
+pub fn clock_of_wall(wall_ns: u64) -> u64 {
+    sys::monotonic_of_realtime(wall_ns)
+}
+
 /// What a shell command gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShellOutput {
