@@ -129,7 +129,7 @@ fn time_wait(n: u64) {
     duo.now += core::time::Duration::from_secs(70);
     duo.exchange();
     let gone = heap();
-    let each = (waiting.0 - gone.0) as f64 / n as f64;
+    let each = (waiting.0 as f64 - gone.0 as f64) / n as f64;
     println!(
         "TIME-WAIT, what ends with it: {each:.1} bytes each; a closed connection gave back {:.1}",
         (connected.0 as f64 - waiting.0 as f64) / (2 * n) as f64

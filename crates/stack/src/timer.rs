@@ -71,7 +71,7 @@ fn bucket(clk: u64, expires: u64) -> u64 {
 }
 
 /// Names one armed timer; stale ids are harmless.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId {
     slot: u32,
     generation: u32,
@@ -121,6 +121,17 @@ impl<K> TimerQueue<K> {
         self.skip_stale();
         self.compact();
         key
+    }
+
+    /// Where an armed timer stands: half of its id, enough for an owner that forgets it when it fires.
+    pub(crate) fn slot(id: TimerId) -> u32 {
+        id.slot
+    }
+
+    /// Disarms the timer that is armed in this slot.
+    pub(crate) fn cancel_slot(&mut self, slot: u32) -> Option<K> {
+        let generation = self.slots[slot as usize].generation;
+        self.cancel(TimerId { slot, generation })
     }
 
     /// Throws stale entries away once they are many times the timers: one that is armed far ahead and moved with

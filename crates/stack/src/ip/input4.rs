@@ -362,7 +362,7 @@ impl Stack {
     }
 
     pub(super) fn arm_reassembly(&mut self, now: Instant, key: FragKey, after: core::time::Duration) {
-        let timer = self.arm(now, after, TimerKey::Ip(TimerEvent::Reassembly(key)));
+        let timer = self.arm(now, after, TimerKey::Ip(TimerEvent::Reassembly(Box::new(key))));
         let table = match key {
             FragKey::V4 { .. } => &mut self.ip.reasm4,
             FragKey::V6 { .. } => &mut self.ip.reasm6,

@@ -38,7 +38,7 @@ use crate::route::Dst;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TimerEvent {
     /// Fragments of this packet did not all come in time.
-    Reassembly(reasm::FragKey),
+    Reassembly(Box<reasm::FragKey>),
     /// A membership report is due.
     Report { ifindex: IfIndex, protocol: mcast::Protocol, timer: mcast::ReportTimer },
 }
@@ -158,7 +158,7 @@ pub(crate) struct RxMeta {
 impl Stack {
     pub(crate) fn ip_timeout(&mut self, now: Instant, event: TimerEvent) {
         match event {
-            TimerEvent::Reassembly(key) => self.reassembly_timeout(now, key),
+            TimerEvent::Reassembly(key) => self.reassembly_timeout(now, *key),
             TimerEvent::Report { ifindex, protocol, timer } => {
                 self.report_timeout(now, ifindex, protocol, timer);
             }

@@ -43,6 +43,8 @@ pub(super) struct File {
 pub(super) struct FdTable {
     /// From descriptor 3 on.
     fds: Vec<Option<FileId>>,
+    /// No place before this one is free (`next_fd`).
+    first_free: usize,
     pub(super) limit: u32,
     /// Processes (threads) that have this table.
     pub(super) users: u32,
@@ -50,14 +52,15 @@ pub(super) struct FdTable {
 
 impl Default for FdTable {
     fn default() -> Self {
-        FdTable { fds: Vec::new(), limit: NOFILE_DEFAULT, users: 1 }
+        FdTable { fds: Vec::new(), first_free: 0, limit: NOFILE_DEFAULT, users: 1 }
     }
 }
 
 impl FdTable {
     /// The lowest free descriptor; `EMFILE` at the limit.
     fn install(&mut self, file: FileId) -> Result<Fd, Errno> {
-        let at = self.fds.iter().position(Option::is_none).unwrap_or(self.fds.len());
+        let taken = self.fds[self.first_free..].iter().position(Option::is_none);
+        let at = taken.map_or(self.fds.len(), |n| self.first_free + n);
         let fd = Fd::try_from(at).ok().and_then(|at| at.checked_add(FIRST_FD)).ok_or(Errno::EMFILE)?;
         if i64::from(fd) >= i64::from(self.limit) {
             return Err(Errno::EMFILE);
@@ -66,11 +69,15 @@ impl FdTable {
             self.fds.push(None);
         }
         self.fds[at] = Some(file);
+        self.first_free = at + 1;
         Ok(fd)
     }
 
-    fn slot(&mut self, fd: Fd) -> Option<&mut Option<FileId>> {
-        self.fds.get_mut(usize::try_from(fd - FIRST_FD).ok()?)
+    /// Takes a descriptor out that is open.
+    fn remove(&mut self, fd: Fd) {
+        let at = usize::try_from(fd - FIRST_FD).expect("an open descriptor is one of these");
+        self.fds[at] = None;
+        self.first_free = self.first_free.min(at);
     }
 
     pub(super) fn open_files(self) -> impl Iterator<Item = FileId> {
@@ -123,7 +130,7 @@ impl Stack {
         }
         let file = self.sockets.file_of(pid, fd)?;
         let fd_table = self.sockets.process(pid).ok_or(Errno::ESRCH)?.fd_table;
-        *self.sockets.fd_tables[fd_table].slot(fd).expect("file_of found it") = None;
+        self.sockets.fd_tables[fd_table].remove(fd);
         self.put_file(now, file);
         Ok(())
     }

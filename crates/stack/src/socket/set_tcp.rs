@@ -337,7 +337,7 @@ impl Stack {
             }
             _ => return Err(NOT_MODELLED),
         }
-        let user = sock.prep.user;
+        let user = sock.prep.user.clone();
         if let Some(tcb) = &mut sock.tcb {
             tcb.user = user;
         }

@@ -11,6 +11,7 @@ use super::cc::Cc;
 use super::connect::Seed;
 use super::fastopen::Request;
 use super::listen::Listener;
+use super::shared::Shared;
 use super::sock::{NO_FILE, NO_PLACE, Phase, Prep, TcpSock};
 use super::tcb::{Nagle, State, UserOptions};
 use crate::call::{Domain, PollEvents, Shutdown, SockAddr};
@@ -33,32 +34,15 @@ pub(crate) enum Connecting {
 impl Stack {
     /// `socket(SOCK_STREAM)` without its file.
     pub(crate) fn tcp_create(&mut self, domain: Domain) -> u32 {
-        let ns = &self.sysctl.ns;
-        let size = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
-        let mut opts = SockOptions::new(size(ns.tcp_rmem[1]), size(ns.tcp_wmem[1]));
-        opts.v6only = domain == Domain::Inet6 && ns.bindv6only != 0;
-        let congestion = Cc::by_name(&ns.tcp_congestion_control).map_or("cubic", |cc| cc.name());
+        let (opts, prep) = self.fresh_settings(domain);
         let any = Dgram::any_addr(domain);
         let serial = self.sockets.serial();
         let sock = TcpSock {
             domain,
             serial,
             file: NO_FILE,
-            opts: Box::new(opts),
-            prep: Box::new(Prep {
-                user: UserOptions::default(),
-                nagle: Nagle::default(),
-                user_mss: 0,
-                congestion,
-                sndbuf_locked: false,
-                rcvbuf_locked: false,
-                pingpong: false,
-                fastopen: super::fastopen::Prep::default(),
-                save_syn: 0,
-                inq: false,
-                zerocopy: false,
-                timestamping: 0,
-            }),
+            opts,
+            prep,
             rcv_addr: any,
             saddr: any,
             port: 0,
@@ -81,6 +65,39 @@ impl Stack {
             saved_syn: None,
         };
         self.tcp.socks.insert(Box::new(sock))
+    }
+
+    /// What a new socket is set to: the same for all of them until a sysctl changes.
+    fn fresh_settings(&mut self, domain: Domain) -> (Shared<SockOptions>, Shared<Prep>) {
+        let ns = &self.sysctl.ns;
+        let size = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+        let (rcvbuf, sndbuf) = (size(ns.tcp_rmem[1]), size(ns.tcp_wmem[1]));
+        let v6only = domain == Domain::Inet6 && ns.bindv6only != 0;
+        let congestion = Cc::by_name(&ns.tcp_congestion_control).map_or("cubic", |cc| cc.name());
+        if let Some((opts, prep)) = &self.tcp.fresh
+            && (opts.rcvbuf, opts.sndbuf, opts.v6only, prep.congestion)
+                == (rcvbuf, sndbuf, v6only, congestion)
+        {
+            return (opts.clone(), prep.clone());
+        }
+        let opts = SockOptions { v6only, ..SockOptions::new(rcvbuf, sndbuf) };
+        let prep = Prep {
+            user: Shared::new(UserOptions::default()),
+            nagle: Nagle::default(),
+            user_mss: 0,
+            congestion,
+            sndbuf_locked: false,
+            rcvbuf_locked: false,
+            pingpong: false,
+            fastopen: super::fastopen::Prep::default(),
+            save_syn: 0,
+            inq: false,
+            zerocopy: false,
+            timestamping: 0,
+        };
+        let fresh = (Shared::new(opts), Shared::new(prep));
+        self.tcp.fresh = Some(fresh.clone());
+        fresh
     }
 
     fn tcp_record(&mut self, now: Instant, id: u32, from: Option<&'static str>, to: Option<&'static str>) {
@@ -320,7 +337,7 @@ impl Stack {
             rcvbuf: sock.opts.rcvbuf,
             rcvbuf_locked: prep.rcvbuf_locked,
             cc: Cc::by_name(prep.congestion).expect("only known names are stored"),
-            user: prep.user,
+            user: prep.user.clone(),
             nagle: prep.nagle,
             user_mss: prep.user_mss,
             rcvlowat: u32::try_from(sock.opts.rcvlowat).unwrap_or(1),

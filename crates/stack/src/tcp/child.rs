@@ -134,8 +134,12 @@ impl Stack {
         let generation = self.route_generation();
         let parent = &self.tcp.socks[listener];
         let mut prep = parent.prep.clone();
-        prep.fastopen = prep.fastopen.inherited();
-        prep.user.defer_accept = 0; // it belongs to the listener's queue
+        if prep.fastopen.has_queue() {
+            prep.fastopen = prep.fastopen.inherited();
+        }
+        if prep.user.defer_accept != 0 {
+            prep.user.defer_accept = 0; // it belongs to the listener's queue
+        }
         let seed = Seed {
             local: req.local,
             remote: req.remote,
@@ -148,7 +152,7 @@ impl Stack {
             rcvbuf: parent.opts.rcvbuf,
             rcvbuf_locked: prep.rcvbuf_locked,
             cc: Cc::by_name(prep.congestion).expect("only known names are stored"),
-            user: prep.user,
+            user: prep.user.clone(),
             nagle: prep.nagle,
             user_mss: prep.user_mss,
             rcvlowat: u32::try_from(parent.opts.rcvlowat).unwrap_or(1),

@@ -34,7 +34,7 @@ pub(crate) struct Seed {
     pub(crate) rcvbuf: u32,
     pub(crate) rcvbuf_locked: bool,
     pub(crate) cc: super::cc::Cc,
-    pub(crate) user: super::tcb::UserOptions,
+    pub(crate) user: super::shared::Shared<super::tcb::UserOptions>,
     pub(crate) nagle: super::tcb::Nagle,
     pub(crate) user_mss: u16,
     pub(crate) rcvlowat: u32,
@@ -46,6 +46,7 @@ impl Tcb {
     pub(crate) fn new(sysctl: &crate::sysctl::Globals, now: wire::Instant, seed: Seed) -> Tcb {
         let reordering = u32::try_from(sysctl.tcp_reordering).unwrap_or(3);
         let iss = seed.iss;
+        let pacing_needed = seed.user.max_pacing_rate.is_some();
         let mut tcb = Tcb {
             local: seed.local,
             remote: seed.remote,
@@ -96,7 +97,7 @@ impl Tcb {
             retrans_stamp: None,
             probes_stamp: None,
             pacing_rate: u64::MAX,
-            pacing_needed: seed.user.max_pacing_rate.is_some(),
+            pacing_needed,
             next_departure: wire::Instant::ZERO,
             last_sent: now,
             rx: super::rx::RxQueues {
@@ -340,6 +341,9 @@ impl Tcb {
 
     /// `tcp_finish_connect`
     fn finish_connect(&mut self, cx: &mut Cx<'_>) {
+        if self.rtx.is_empty() {
+            self.rtx = super::rtx::RtxQueue::default(); // an idle connection should be small
+        }
         self.set_state(cx, State::Established);
         self.last_ack_received = cx.now;
         self.ack.last_received = cx.now;

@@ -140,8 +140,8 @@ impl Stack {
                 is_same(&r.remote, remote) && is_same(&r.local, local)
             }
             Owner::TimeWait(id) => {
-                let tw = &self.tcp.time_waits[id];
-                is_same(&tw.remote, remote) && is_same(&tw.local, local)
+                let (own, peer) = self.tcp.time_waits.addrs(&self.tcp.time_waits[id]);
+                is_same(&peer, remote) && is_same(&own, local)
             }
         }
     }

@@ -248,10 +248,12 @@ impl Stack {
                 ["SYN-RECV".into(), "0".into(), "0".into(), req.local.to_string(), req.remote.to_string()];
             rows.push((req.serial, row, format!(" timer:(on,,{})", req.num_timeout)));
         }
-        for (_, tw) in self.tcp.time_waits.iter() {
+        for tw in self.tcp.time_waits.iter() {
             let state = if tw.fin_wait2 { "FIN-WAIT-2" } else { "TIME-WAIT" };
-            let row = [state.into(), "0".into(), "0".into(), tw.local.to_string(), tw.remote.to_string()];
-            let left = tw.timer_at.map_or(String::new(), |at| ss_time(at - now));
+            let (local, remote) = self.tcp.time_waits.addrs(tw);
+            let row = [state.into(), "0".into(), "0".into(), local.to_string(), remote.to_string()];
+            let left = tw.expires_ms.wrapping_sub(super::cx::clock_ms(now));
+            let left = ss_time(core::time::Duration::from_millis(left.into()));
             rows.push((tw.serial, row, format!(" timer:(timewait,{left},0)")));
         }
         rows.sort_by_key(|(serial, ..)| *serial);

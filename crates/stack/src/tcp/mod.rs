@@ -64,6 +64,7 @@ pub(crate) mod rx;
 pub(crate) mod sack;
 pub(crate) mod send;
 pub(crate) mod send_buffer;
+pub(crate) mod shared;
 pub(crate) mod short;
 pub(crate) mod skb;
 pub(crate) mod sock;

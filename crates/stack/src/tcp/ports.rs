@@ -69,11 +69,12 @@ impl Stack {
             }
             Holder::TimeWait(id) => {
                 let tw = &self.tcp.time_waits[id];
+                let addr = self.tcp.time_waits.addrs(tw).0.ip();
                 Party {
-                    addr: tw.rcv_addr,
-                    v6only: tw.rcv_addr.is_ipv6(),
-                    reuse: tw.reuse,
-                    reuse_port: tw.reuse_port,
+                    addr,
+                    v6only: addr.is_ipv6(),
+                    reuse: tw.reuse(),
+                    reuse_port: tw.reuse_port(),
                     bound_if: 0,
                     listens: false,
                 }

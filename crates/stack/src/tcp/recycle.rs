@@ -60,7 +60,7 @@ impl Stamps {
 }
 
 impl Stack {
-    fn recycles(&self) -> bool {
+    pub(super) fn recycles(&self) -> bool {
         self.config.profile <= KernelProfile::V4_4 && self.sysctl.ns.tcp_tw_recycle != 0
     }
 

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use super::isn::Secrets;
 use super::listen::Listener;
 use super::request::RequestSock;
+use super::shared::Shared;
 use super::tables::Ehash;
 use super::tcb::{Nagle, Tcb, UserOptions};
-use super::time_wait::TimeWaitSock;
+use super::time_wait::TimeWaits;
 use crate::Errno;
 use crate::call::Domain;
 use crate::rng::Rng;
@@ -27,7 +28,7 @@ pub(crate) enum Phase {
 /// Settings that a connection is made with (or, on a listener, that its connections inherit).
 #[derive(Clone, Debug)]
 pub(crate) struct Prep {
-    pub(crate) user: UserOptions,
+    pub(crate) user: Shared<UserOptions>,
     pub(crate) nagle: Nagle,
     /// `TCP_MAXSEG`; 0 for none.
     pub(crate) user_mss: u16,
@@ -59,8 +60,8 @@ pub(crate) struct TcpSock {
     pub(crate) domain: Domain,
     pub(crate) serial: u32,
     pub(crate) file: u32,
-    pub(crate) opts: Box<SockOptions>,
-    pub(crate) prep: Box<Prep>,
+    pub(crate) opts: Shared<SockOptions>,
+    pub(crate) prep: Shared<Prep>,
     pub(crate) rcv_addr: IpAddr,
     pub(crate) saddr: IpAddr,
     /// `inet_num`; 0 while it has none.
@@ -104,8 +105,10 @@ impl TcpSock {
 #[derive(Debug)]
 pub(crate) struct Tcp {
     pub(crate) socks: Slab<Box<TcpSock>>,
+    /// Settings of a new socket, as long as the sysctls behind them stay.
+    pub(super) fresh: Option<(Shared<SockOptions>, Shared<Prep>)>,
     pub(crate) requests: Slab<RequestSock>,
-    pub(crate) time_waits: Slab<TimeWaitSock>,
+    pub(crate) time_waits: TimeWaits,
     pub(crate) ehash: Ehash,
     pub(crate) binds: super::bind::BindTable,
     /// Listeners by port, oldest first.
@@ -137,8 +140,9 @@ impl Tcp {
     pub(crate) fn new(rng: &Rng) -> Tcp {
         Tcp {
             socks: Slab::default(),
+            fresh: None,
             requests: Slab::default(),
-            time_waits: Slab::default(),
+            time_waits: TimeWaits::default(),
             ehash: Ehash::default(),
             binds: super::bind::BindTable::default(),
             listeners: crate::udp::ports::PortTable::default(),

@@ -249,7 +249,7 @@ pub(crate) struct Tcb {
     pub(crate) totals: Totals,
     /// What sending waits for.
     pub(crate) chrono: super::chrono::Chronograph,
-    pub(crate) user: UserOptions,
+    pub(crate) user: super::shared::Shared<UserOptions>,
 
     // Sending.
     /// Current segment size without options (`mss_cache`).

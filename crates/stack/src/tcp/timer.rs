@@ -49,12 +49,13 @@ pub(crate) struct LazyTimer {
     at: Instant,
     /// When its queue entry comes up; far future when there is none.
     queued: Instant,
-    id: Option<TimerId>,
+    /// Of that entry; means nothing without one.
+    id: TimerId,
 }
 
 impl Default for LazyTimer {
     fn default() -> Self {
-        LazyTimer { at: Instant::FAR_FUTURE, queued: Instant::FAR_FUTURE, id: None }
+        LazyTimer { at: Instant::FAR_FUTURE, queued: Instant::FAR_FUTURE, id: TimerId::default() }
     }
 }
 
@@ -69,11 +70,11 @@ impl LazyTimer {
         if self.queued <= at {
             return;
         }
-        if let Some(id) = self.id.take() {
-            cx.timers.cancel(id);
+        if self.queued != Instant::FAR_FUTURE {
+            cx.timers.cancel(self.id);
         }
         self.queued = at;
-        self.id = Some(cx.timers.arm(at, crate::TimerKey::Tcp(cx.id, kind)));
+        self.id = cx.timers.arm(at, crate::TimerKey::Tcp(cx.id, kind));
     }
 
     fn clear(&mut self) {
@@ -83,7 +84,6 @@ impl LazyTimer {
     /// Its queue entry came up: `true` when it is due, otherwise it queues itself again.
     fn due(&mut self, cx: &mut Cx<'_>, kind: TimerKind) -> bool {
         self.queued = Instant::FAR_FUTURE;
-        self.id = None;
         if self.at == Instant::FAR_FUTURE {
             return false;
         }
@@ -97,8 +97,8 @@ impl LazyTimer {
     }
 
     fn remove(&mut self, timers: &mut crate::timer::TimerQueue<crate::TimerKey>) {
-        if let Some(id) = self.id.take() {
-            timers.cancel(id);
+        if self.queued != Instant::FAR_FUTURE {
+            timers.cancel(self.id);
         }
         *self = LazyTimer::default();
     }

@@ -12,11 +12,12 @@ use super::bind::Holder;
 use super::cx::{OutSegment, clock_ms, clock_s};
 use super::input::Segment;
 use super::sock::{NO_FILE, NO_PLACE};
-use super::tables::Owner;
+use super::tables::{Owner, tuple_hash};
 use super::time_wait::{TIME_WAIT_LEN, TimeWaitSock, TwSegment, TwVerdict};
 use crate::ip::RxMeta;
 use crate::mib::Counter;
 use crate::record::What;
+use crate::timer::TimerQueue;
 use crate::{DropReason, Stack, TimerKey};
 
 /// What a new connection takes over from the TIME_WAIT entry in its place.
@@ -46,34 +47,26 @@ impl Stack {
                 let tcb = sock.tcb.as_ref().expect("looked at above");
                 let timeout =
                     if fin_wait2 { timeout.max(rto * 7 / 2) } else { recycled.unwrap_or(TIME_WAIT_LEN) };
-                let entry = TimeWaitSock {
-                    local: tcb.local,
-                    remote: tcb.remote,
-                    fin_wait2,
-                    rcv_nxt: tcb.rcv.nxt,
-                    snd_nxt: tcb.snd.nxt,
-                    rcv_wnd: tcb.receive_window(),
-                    rcv_wscale: tcb.rcv.wscale,
-                    ts_ok: tcb.ts.ok,
-                    ts_recent: tcb.ts.recent,
-                    ts_recent_stamp: tcb.ts.recent_stamp,
-                    ts_offset: tcb.ts.offset,
-                    recycle_ms: u16::try_from((rto * 7 / 2).as_millis()).unwrap_or(u16::MAX),
-                    entered_ms: clock_ms(now),
-                    reuse: sock.opts.reuse_addr,
-                    reuse_port: sock.opts.reuse_port,
-                    last_oow_ack: None,
-                    tos: if tcb.remote.is_ipv4() { sock.opts.tos } else { sock.opts.tclass },
-                    serial: sock.serial,
-                    bind_place: NO_PLACE,
-                    hash,
-                    rcv_addr: sock.rcv_addr,
-                    timer: None,
-                    timer_at: None,
-                };
+                let mut entry = TimeWaitSock::new(tcb.local.port(), tcb.remote.port());
+                entry.fin_wait2 = fin_wait2;
+                entry.rcv_nxt = tcb.rcv.nxt;
+                entry.snd_nxt = tcb.snd.nxt;
+                entry.rcv_wnd = tcb.receive_window();
+                entry.rcv_wscale = tcb.rcv.wscale;
+                entry.ts_recent = tcb.ts.recent;
+                entry.ts_recent_stamp = tcb.ts.recent_stamp;
+                entry.ts_offset = tcb.ts.offset;
+                entry.entered_ms = clock_ms(now);
+                entry.set_flags(tcb.ts.ok, sock.opts.reuse_addr, sock.opts.reuse_port);
+                entry.tos = if tcb.remote.is_ipv4() { sock.opts.tos } else { sock.opts.tclass };
+                entry.serial = sock.serial;
+                entry.bind_place = NO_PLACE;
                 let (port, serial) = (sock.port, sock.serial);
-                let addrs = (entry.local, entry.remote);
-                let tw = self.tcp.time_waits.insert(entry);
+                let addrs = (tcb.local, tcb.remote);
+                let tw = self.tcp.time_waits.insert(addrs.0.ip(), addrs.1.ip(), entry);
+                if fin_wait2 && self.recycles() {
+                    self.tcp.time_waits.remember_rto(tw, rto);
+                }
                 self.tcp.time_wait_count += 1;
                 self.tcp.ehash.replace(hash, Owner::Full(id), Owner::TimeWait(tw));
                 self.tcp.socks[id].hash = None;
@@ -110,37 +103,39 @@ impl Stack {
 
     /// `inet_twsk_kill`
     pub(crate) fn time_wait_kill(&mut self, now: Instant, id: u32) {
-        let tw = self.tcp.time_waits.remove(id).expect("the caller looked at it");
-        if let Some(timer) = tw.timer {
-            self.timers.cancel(timer);
+        let (local, remote) = self.tcp.time_waits.addrs(&self.tcp.time_waits[id]);
+        let mut tw = self.tcp.time_waits.remove(id).expect("the caller looked at it");
+        if let Some(timer) = tw.take_timer() {
+            self.timers.cancel_slot(timer);
         }
         self.tcp.time_wait_count -= 1;
-        self.tcp.ehash.remove(tw.hash, Owner::TimeWait(id));
-        self.tcp_unbind(tw.local.port(), tw.bind_place);
+        let hash = tuple_hash(self.tcp.secrets.port[0], local, remote);
+        self.tcp.ehash.remove(hash, Owner::TimeWait(id));
+        self.tcp_unbind(tw.local_port(), tw.bind_place);
         let state = if tw.fin_wait2 { "FIN-WAIT-2" } else { "TIME-WAIT" };
         self.out.record(now, || What::Sock {
             sock: tw.serial,
             from: Some(state),
             to: None,
-            addrs: format!("{} {}", tw.local, tw.remote),
+            addrs: format!("{local} {remote}"),
         });
     }
 
     /// `tw_timer_handler`
     pub(crate) fn tcp_time_wait_timeout(&mut self, now: Instant, id: u32) {
-        self.tcp.time_waits[id].timer = None;
+        self.tcp.time_waits[id].set_timer(None);
         self.time_wait_kill(now, id);
     }
 
     fn time_wait_rearm(&mut self, now: Instant, id: u32, timeout: Duration) {
-        if let Some(timer) = self.tcp.time_waits[id].timer.take() {
-            self.timers.cancel(timer);
+        if let Some(timer) = self.tcp.time_waits[id].take_timer() {
+            self.timers.cancel_slot(timer);
         }
         let at = self.config.granularity.fire_at(now, timeout);
         let timer = self.timers.arm(at, TimerKey::TcpTimeWait(id));
         let tw = &mut self.tcp.time_waits[id];
-        tw.timer = Some(timer);
-        tw.timer_at = Some(at);
+        tw.set_timer(Some(TimerQueue::<TimerKey>::slot(timer)));
+        tw.expires_ms = clock_ms(at);
     }
 
     /// A segment for an entry (`tcp_v4_rcv`, `do_time_wait`).
@@ -162,10 +157,11 @@ impl Stack {
         let was_fin_wait2 = tw.fin_wait2;
         let mut step = tw.segment_arrives(&arrived, clock_s(now), rfc1337);
         if was_fin_wait2 && !tw.fin_wait2 {
-            let (sock, local, remote) = (tw.serial, tw.local, tw.remote);
             tw.entered_ms = clock_ms(now);
-            let rto = Duration::from_millis(tw.recycle_ms.into()) * 2 / 7;
-            let stamp = (tw.ts_recent, if tw.ts_ok { tw.ts_recent_stamp } else { 0 });
+            let sock = tw.serial;
+            let stamp = (tw.ts_recent, if tw.ts_ok() { tw.ts_recent_stamp } else { 0 });
+            let (local, remote) = self.tcp.time_waits.addrs(&self.tcp.time_waits[id]);
+            let rto = self.tcp.time_waits.rto(id);
             let recycled = self.recycle_time_wait(now, (local.ip(), remote.ip()), stamp, rto);
             step.rearm = recycled.or(step.rearm);
             self.out.record(now, || What::Sock {
@@ -210,9 +206,11 @@ impl Stack {
     fn time_wait_ack(&mut self, now: Instant, id: u32, seg: &Segment, fin_wait2: bool) {
         let has_data = seg.seq != seg.end_seq && !seg.header.flags.syn();
         let limit = self.sysctl.ns.tcp_invalid_ratelimit;
+        let (local, remote) = self.tcp.time_waits.addrs(&self.tcp.time_waits[id]);
         let tw = &mut self.tcp.time_waits[id];
         if !has_data {
-            if tw.last_oow_ack.is_some_and(|last| now - last < limit) {
+            let since = Duration::from_millis(clock_ms(now).wrapping_sub(tw.last_oow_ms).into());
+            if tw.last_oow_ms != 0 && since < limit {
                 self.mib.inc(if fin_wait2 {
                     Counter::TcpExtTCPACKSkippedFinWait2
                 } else {
@@ -220,13 +218,13 @@ impl Stack {
                 });
                 return;
             }
-            tw.last_oow_ack = Some(now);
+            tw.last_oow_ms = clock_ms(now).max(1);
         }
         let ts = Timestamps { val: Self::tsval(now, tw.ts_offset), ecr: tw.ts_recent };
-        let set = OptionSet { timestamps: tw.ts_ok.then_some(ts), ..OptionSet::default() };
+        let set = OptionSet { timestamps: tw.ts_ok().then_some(ts), ..OptionSet::default() };
         let header = Header {
-            src_port: tw.local.port(),
-            dst_port: tw.remote.port(),
+            src_port: local.port(),
+            dst_port: remote.port(),
             seq: tw.snd_nxt,
             ack: tw.rcv_nxt,
             flags: Flags::ACK,
@@ -234,7 +232,7 @@ impl Stack {
             options: set.build().expect("a timestamp fits"),
             ..Header::default()
         };
-        let (local, remote, tos) = (tw.local, tw.remote, tw.tos);
+        let tos = tw.tos;
         self.mib.inc(Counter::TcpOutSegs);
         let payload = Bytes::new();
         let segment = OutSegment { header, payload, mss: u16::MAX, ect: false, without_socket: true };
@@ -248,9 +246,10 @@ impl Stack {
         let mut reuse = self.sysctl.ns.tcp_tw_reuse != 0;
         if self.sysctl.ns.tcp_tw_reuse == 2 {
             let loopback = |ip: IpAddr| ip.is_loopback();
-            reuse = loopback(tw.local.ip()) || loopback(tw.remote.ip());
+            let (local, remote) = self.tcp.time_waits.addrs(tw);
+            reuse = loopback(local.ip()) || loopback(remote.ip());
         }
-        if tw.ts_recent_stamp == 0 || !tw.ts_ok {
+        if tw.ts_recent_stamp == 0 || !tw.ts_ok() {
             return None;
         }
         let old = if self.config.profile >= crate::KernelProfile::V6_18 {

@@ -171,6 +171,11 @@ pub(crate) struct Prep {
 }
 
 impl Prep {
+    /// There is something that a connection does not inherit.
+    pub(crate) fn has_queue(&self) -> bool {
+        self.max_qlen != 0 || self.keys.is_some()
+    }
+
     /// What a connection inherits from its listener: `inet_csk_clone_lock` clears the queue's part.
     pub(crate) fn inherited(&self) -> Prep {
         Prep { connect: self.connect, no_cookie: self.no_cookie, ..Prep::default() }
