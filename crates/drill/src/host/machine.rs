@@ -38,7 +38,8 @@ impl Machine for StackTarget {
     }
 
     fn flush_tcp_metrics(&mut self) {
-        // A host that lives for one script has none yet when scripts flush them.
+        let flush = Admin::TcpMetricsFlush { remote: None };
+        self.stack.admin(self.now, &flush).expect("it cannot fail");
     }
 
     fn qdisc(&mut self, kind: Option<&str>, limit: Option<u32>) -> Result<(), ShellError> {
