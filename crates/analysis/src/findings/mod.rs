@@ -446,6 +446,23 @@ impl Findings {
         self.decided(host, name);
     }
 
+    /// Names a socket option that decides, with the value that the program set.
+    pub(crate) fn decides_option(&mut self, host: &str, option: &str, value: &str) {
+        let (name, value, host) = (option.to_string(), value.to_string(), host.to_string());
+        let d = Decides { name, value, host, default: false };
+        if !self.out.decides.contains(&d) {
+            self.out.decides.push(d);
+        }
+    }
+
+    /// A sysctl's value in force on a host: set by the run, told by the host, or the default.
+    pub(crate) fn value(&self, host: &str, sysctl: &str) -> Option<String> {
+        let at = self.sysctls.iter().position(|(n, _)| n == host)?;
+        let in_force = self.in_force[at].iter().rfind(|(n, _)| n == sysctl).map(|(_, v)| v.clone());
+        let set = self.set(host, |n| n == sysctl).map(|(_, v)| v);
+        in_force.or(set).or_else(|| default_of(sysctl).map(str::to_string))
+    }
+
     /// The same for a setting of neighbour entries, which every interface has for itself: `default` is only
     /// what a new interface starts with (Linux: neighbour.c neigh_parms_alloc).
     pub(crate) fn decides_neigh(&mut self, case: &Case<'_>, node: NodeId, addr: IpAddr, key: &str) {
@@ -548,6 +565,17 @@ fn default_of(sysctl: &str) -> Option<&'static str> {
         "tcp_syn_retries" => "6",
         "tcp_syn_linear_timeouts" => "4",
         "tcp_synack_retries" => "5",
+        "tcp_early_retrans" => "3",
+        "tcp_retries2" => "15",
+        "tcp_orphan_retries" | "tcp_abort_on_overflow" | "tcp_rfc1337" | "tcp_mtu_probing" => "0",
+        "tcp_fin_timeout" => "60",
+        "tcp_keepalive_time" => "7200",
+        "tcp_keepalive_intvl" => "75",
+        "tcp_keepalive_probes" => "9",
+        "tcp_sack" | "tcp_recovery" | "tcp_timestamps" | "tcp_syncookies" => "1",
+        "tcp_tw_reuse" => "2",
+        "tcp_rmem" => "4096 131072 33554432",
+        "somaxconn" => "4096",
         _ => return None,
     })
 }

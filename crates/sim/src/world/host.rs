@@ -146,14 +146,29 @@ impl Host {
 }
 
 /// Settings without an interface that decide what a run shows.
-const TOLD: [&str; 14] = [
+const TOLD: [&str; 29] = [
     "net/core/rmem_default",
+    "net/core/somaxconn",
     "net/ipv4/icmp_ratelimit",
     "net/ipv4/icmp_ratemask",
     "net/ipv4/ip_default_ttl",
     "net/ipv4/ip_forward",
     "net/ipv4/ip_no_pmtu_disc",
     "net/ipv4/ipfrag_time",
+    "net/ipv4/tcp_abort_on_overflow",
+    "net/ipv4/tcp_early_retrans",
+    "net/ipv4/tcp_fin_timeout",
+    "net/ipv4/tcp_keepalive_time",
+    "net/ipv4/tcp_orphan_retries",
+    "net/ipv4/tcp_recovery",
+    "net/ipv4/tcp_retries2",
+    "net/ipv4/tcp_rmem",
+    "net/ipv4/tcp_sack",
+    "net/ipv4/tcp_syn_linear_timeouts",
+    "net/ipv4/tcp_syn_retries",
+    "net/ipv4/tcp_synack_retries",
+    "net/ipv4/tcp_timestamps",
+    "net/ipv4/tcp_tw_reuse",
     "net/ipv4/route/min_pmtu",
     "net/ipv4/route/mtu_expires",
     "net/ipv4/conf/all/accept_redirects",
