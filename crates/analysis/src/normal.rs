@@ -127,7 +127,7 @@ pub fn lanes(journal: &Journal) -> BTreeMap<(Class, String), Lane> {
 fn packet_lanes(journal: &Journal, lanes: &mut BTreeMap<(Class, String), Lane>) {
     let traffic = Traffic::of(journal);
     let mut normal = Normal { macs: Macs::of(journal), ..Normal::default() };
-    let mut flows = Flows::default();
+    let mut flows = Flows::without_ports();
     for t in traffic.numbered() {
         let text = words(&t.view, &mut flows, &Names::default());
         let place = format!("{} {}", node_name(journal, t.from), iface_name(journal, t.from, t.ifindex));

@@ -116,7 +116,12 @@ fn a_close_is_told_by_who_was_first_and_what_waits() {
 
 #[test]
 fn shut_windows_idle_connections_and_full_queues_are_told() {
-    holds("zero-window", &[], &["its window was 0 for", "asked", "whether it is open again"], &[]);
+    holds(
+        "zero-window",
+        &[],
+        &["its window was 0 for", "asked", "whether it is open again", "SO_RCVBUF=4096"],
+        &["tcp_rmem"],
+    );
     holds(
         "host-crashed-keepalive",
         &[],

@@ -9,7 +9,7 @@ const FENCE: &str = "```\n";
 fn the_readme_shows_what_the_main_job_prints() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let out = Command::new(env!("CARGO_BIN_EXE_wirelab"))
-        .args(["run", "arp-resolution"])
+        .args(["run", "third-ack-lost"])
         .current_dir(dir.path())
         .output()
         .expect("it runs");

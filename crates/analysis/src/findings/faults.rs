@@ -6,7 +6,7 @@ use super::{Case, Findings};
 use crate::explain::Ref;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
-    for (i, words) in case.journal.faults.iter().enumerate() {
+    for i in 0..case.journal.faults.len() {
         let number = u32::try_from(i).unwrap_or(u32::MAX);
         let dropped: Vec<Ref> = case
             .packets()
@@ -28,10 +28,10 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         if !dropped.is_empty() {
             let n = dropped.len();
             let packets = if n == 1 { "packet" } else { "packets" };
-            out.say("fault", format!("fault {} ({words}) dropped {n} {packets}", i + 1), dropped);
+            out.say("fault", format!("fault {} dropped {n} {packets}", i + 1), dropped);
         }
         if !altered.is_empty() {
-            let text = format!("fault {} ({words}) acted: {how_first}", i + 1);
+            let text = format!("fault {} acted: {how_first}", i + 1);
             out.say("fault", text, altered);
         }
     }

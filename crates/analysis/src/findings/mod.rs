@@ -481,7 +481,7 @@ impl Findings {
         let known = in_force.or(set.as_ref()).map(|(_, value)| value.clone());
         let usual = default_of(&name);
         let default = set.is_none() && known.as_deref().is_none_or(|v| usual.is_none_or(|u| u == v));
-        let value = known.unwrap_or_else(|| usual.unwrap_or_default().to_string());
+        let value = known.unwrap_or_else(|| usual.unwrap_or_default().to_string()).replace('\t', " ");
         let d = Decides { name, value, host: host.to_string(), default };
         if !self.out.decides.contains(&d) {
             self.out.decides.push(d);

@@ -526,7 +526,7 @@ fn faults_are_tied_to_the_packets_they_met() {
     let id = h.tx(0, 0, &udp4((1, 2), (C, S), (40000, 9), b"x"));
     h.push(0, 0, What::Lost { id, cause: stack::record::LossCause::Fault(0) });
     let e = explain(&h.journal);
-    assert_eq!(e.sentences[0].text, "Fault 1 (client: 1st udp) dropped 1 packet");
+    assert_eq!(e.sentences[0].text, "Fault 1 dropped 1 packet");
     assert_eq!(e.sentences[0].refs, [Ref::Packet(1)]);
 }
 

@@ -55,6 +55,8 @@ pub(super) fn words(journal: &Journal, r: &Record, known: Option<MacAddr>) -> Op
         }
         What::Sock { from, to, addrs, .. } => {
             let text = match (from, to) {
+                // The SYN beside it names the ports.
+                (None, Some("SYN-RECV")) => "SYN-RECV".to_string(),
                 (None, Some(to)) => format!("{to} {addrs}"),
                 (_, Some(to)) => (*to).to_string(),
                 (_, None) => format!("socket {addrs} gone"),

@@ -1,7 +1,7 @@
 //! TCP in words (tcpdump: print-tcp.c): flags as `S.`, sequence numbers relative to the connection's
 //! first, options by name. Relative numbers need memory: [`Flows`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -28,13 +28,23 @@ pub struct Flows {
     first: BTreeMap<Key, SeqNum>,
     /// Those of the connection before on the same ports: its late segments and answers count from there.
     before: BTreeMap<Key, SeqNum>,
+    /// By how much each direction's windows are shifted, as its SYN said; missing where it said nothing.
+    scale: BTreeMap<Key, u8>,
+    /// Directions whose window was 0 when they spoke last.
+    shut: BTreeSet<Key>,
     absolute: bool,
+    portless: bool,
 }
 
 impl Flows {
     /// Remembers nothing: numbers stay as they are on the wire.
     pub fn absolute() -> Flows {
         Flows { absolute: true, ..Flows::default() }
+    }
+
+    /// Without the ports of SYNs, for comparing runs whose ports are random.
+    pub fn without_ports() -> Flows {
+        Flows { portless: true, ..Flows::default() }
     }
 
     pub(super) fn words(&mut self, h: &Header, packet: &View, ip: Option<&Ip>) -> Words {
@@ -44,6 +54,10 @@ impl Flows {
         };
         let len = packet.payload().len();
         let mut text = flags(h);
+        // The ports once a connection: which one it is.
+        if h.flags.syn() && !h.flags.ack() && !self.portless {
+            let _ = write!(text, " {} > {}", h.src_port, h.dst_port);
+        }
         // A pure ACK's own number says nothing: tcpdump leaves it out too.
         if len > 0 {
             let _ = write!(text, " seq {seq}:{}", seq.wrapping_add(u32::try_from(len).unwrap_or(0)));
@@ -58,6 +72,9 @@ impl Flows {
         if h.flags.urg() {
             let _ = write!(text, " urg {}", h.urgent);
         }
+        if let Some(ip) = ip {
+            text.push_str(&self.window(h, ip));
+        }
         let (some, every) = options(h, ip, self);
         text.push_str(&some);
         long.push_str(&every);
@@ -66,6 +83,35 @@ impl Flows {
             let _ = write!(text, " len {len}");
         }
         Words { short: text, long: format!("Flags {long}") }
+    }
+
+    /// ` win 0`, and the window again when it opened: else it is for those who ask for everything.
+    fn window(&mut self, h: &Header, ip: &Ip) -> String {
+        let own = (ip.src, h.src_port, ip.dst, h.dst_port);
+        let peer = (ip.dst, h.dst_port, ip.src, h.src_port);
+        if h.flags.syn() {
+            let scale =
+                h.options.iter().find_map(|(_, o)| if let Opt::WindowScale(n) = o { Some(n) } else { None });
+            match scale {
+                Some(n) if self.scale.len() < MAX_FLOWS => self.scale.insert(own, n),
+                _ => self.scale.remove(&own),
+            };
+            return String::new();
+        }
+        if h.flags.rst() || !h.flags.ack() {
+            return String::new();
+        }
+        if h.window == 0 {
+            if self.shut.len() < MAX_FLOWS {
+                self.shut.insert(own);
+            }
+            return " win 0".to_string();
+        }
+        if !self.shut.remove(&own) {
+            return String::new();
+        }
+        let shift = self.scale.get(&own).filter(|_| self.scale.contains_key(&peer)).copied().unwrap_or(0);
+        format!(" win {}", u32::from(h.window) << shift.min(14))
     }
 
     /// Sequence and acknowledgment number relative to both directions' first.

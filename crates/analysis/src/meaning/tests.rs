@@ -151,7 +151,7 @@ fn tcp_numbers_are_relative_to_the_syn_even_across_the_wrap() {
     };
     let none = tcp::OptionSet::default();
     let text = say(&tcp_frame(c, s, u32::MAX, 0, 2, &syn));
-    assert_eq!(text, "S seq 0 mss 1460 sackOK ts wscale 7");
+    assert_eq!(text, "S 40000 > 80 seq 0 mss 1460 sackOK ts wscale 7");
     assert_eq!(say(&tcp_frame(s, c, 5, 0, 0x12, &none)), "S. seq 0 ack 1");
     assert_eq!(say(&tcp_frame(c, s, 0, 6, 0x10, &none)), ". ack 1");
 }

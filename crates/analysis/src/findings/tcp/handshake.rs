@@ -4,7 +4,7 @@ use wire::tcp::Flags;
 
 use super::{Flow, Segment};
 use crate::explain::Ref;
-use crate::findings::{Case, Findings};
+use crate::findings::{Case, Findings, about};
 
 /// The packet with which the side that was asked had its handshake, when it was not the third one.
 pub(super) fn find(case: &Case<'_>, segments: &[Segment<'_>], out: &mut Findings) {
@@ -31,9 +31,9 @@ pub(super) fn find(case: &Case<'_>, segments: &[Segment<'_>], out: &mut Findings
         match late {
             Some((n, s)) => {
                 let by = match (s.len, s.is(Flags::FIN)) {
-                    (0, true) => "its FIN",
-                    (0, false) => "its answer to a SYN-ACK that came again",
-                    _ => "its first data",
+                    (0, true) => "FIN",
+                    (0, false) => "answer to the repeated SYN-ACK",
+                    _ => "first data",
                 };
                 let refs = lost.into_iter().chain([Ref::Packet(s.t.number)]);
                 // Nobody knows the connection any more: a RST is what answers.
@@ -44,12 +44,17 @@ pub(super) fn find(case: &Case<'_>, segments: &[Segment<'_>], out: &mut Findings
                     );
                     out.say("third-ack-lost", text, refs.chain([Ref::Packet(rst.t.number)]));
                 } else {
+                    let waited = s.arrival(case).unwrap_or(s.t.at).as_nanos() - third.t.at.as_nanos();
                     let text = format!(
-                        "{client}'s third packet was lost; {by}, with the same acknowledgment, took its place at {server}"
+                        "{client}'s third packet was lost: {client} is ESTABLISHED and {server} is not, until \
+                         {client}'s {by}, with the same acknowledgment, completes the handshake {} later",
+                        about(waited)
                     );
                     out.say("third-ack-lost", text, refs);
                 }
-                let fact = format!("{client} did not send it again by itself");
+                let fact = format!(
+                    "{client} sent nothing by itself: an ACK is not acknowledged, so nobody misses it"
+                );
                 out.folklore("a lost third ACK is retransmitted", fact, [Ref::Packet(third.t.number)]);
             }
             None => {

@@ -67,7 +67,8 @@ fn data_take_the_place_of_a_lost_third_ack_unless_a_rst_answers() {
         (told(&h, "third-ack-lost"), explain(&h.journal).folklore.len())
     };
     let (text, folklore) = run(ACK);
-    let place = "client's third packet was lost; its first data, with the same acknowledgment, took its place at server";
+    let place = "client's third packet was lost: client is ESTABLISHED and server is not, until client's first data, with \
+                 the same acknowledgment, completes the handshake 1 us later";
     assert_eq!((text, folklore), (vec![place.to_string()], 1));
     assert!(run(RST).0[0].ends_with("got a RST"), "{:?}", run(RST));
 }

@@ -85,5 +85,14 @@ fn told(case: &Case<'_>, by: &Segment<'_>, shut: &Shut, until: Option<Instant>, 
     let text =
         format!("{host}'s program did not read and its buffer was full: its window was 0 {how_long}{asked}");
     out.say("zero-window", text, refs);
-    out.decides(host, "net.ipv4.tcp_rmem");
+    let set = case.results().into_iter().rfind(|r| {
+        r.node == by.t.from
+            && r.call_name() == "setsockopt"
+            && r.call_text.contains("SO_RCVBUF,")
+            && r.result == "0"
+    });
+    match set.and_then(|r| Some(r.call_text.rsplit_once(", ")?.1.trim_end_matches(')'))) {
+        Some(value) => out.decides_option(host, "SO_RCVBUF", value),
+        None => out.decides(host, "net.ipv4.tcp_rmem"),
+    }
 }
