@@ -108,3 +108,31 @@ where
 {
     tokio::spawn(Scoped::new(current(), future))
 }
+
+/// With `--cfg tokio_unstable`: `tokio::spawn` hands the host on by itself, and `select!` draws from the lab's seed.
+#[cfg(tokio_unstable)]
+pub(crate) fn inherit(builder: &mut tokio::runtime::Builder, seed: u64) {
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use tokio::runtime::RngSeed;
+
+    // Only looked up, never walked through: its order does not matter.
+    let hosts: Arc<Mutex<HashMap<tokio::task::Id, Host>>> = Arc::default();
+    let [spawned, polled, ended] = [hosts.clone(), hosts.clone(), hosts];
+    builder
+        .rng_seed(RngSeed::from_bytes(&seed.to_be_bytes()))
+        .on_task_spawn(move |meta| {
+            if let Some(host) = current() {
+                spawned.lock().unwrap_or_else(PoisonError::into_inner).insert(meta.id(), host);
+            }
+        })
+        .on_before_task_poll(move |meta| {
+            let host = polled.lock().unwrap_or_else(PoisonError::into_inner).get(&meta.id()).cloned();
+            CURRENT.set(host);
+        })
+        .on_after_task_poll(|_| CURRENT.set(None))
+        .on_task_terminate(move |meta| {
+            ended.lock().unwrap_or_else(PoisonError::into_inner).remove(&meta.id());
+        });
+}

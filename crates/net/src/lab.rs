@@ -28,7 +28,7 @@ use wire::Instant;
 
 use crate::Host;
 use crate::context::enter_lab;
-use crate::shared::{Clock, Shared};
+use crate::shared::{Clock, Inner, Shared};
 
 /// tokio's timer granularity.
 const TICK: u64 = 1_000_000;
@@ -133,11 +133,21 @@ struct DriverState {
     root: Option<Waker>,
 }
 
+impl DriverState {
+    /// An event happened at `at`: everything else of the same time happens before the programs hear of it.
+    fn happened(&mut self, inner: &mut Inner, at: Instant) {
+        while inner.world.step_until(at).is_some() {}
+        self.last_event = at.as_nanos();
+        inner.take_woken(&mut self.woken);
+    }
+}
+
 impl Lab {
     /// An empty world at time 0.
     pub fn new(config: LabConfig) -> Lab {
         let limit = u64::try_from(config.limit.as_nanos()).unwrap_or(u64::MAX);
-        Lab::around(World::new(config.world), limit)
+        let seed = config.world.seed;
+        Lab::around(World::new(config.world), limit, seed)
     }
 
     /// Async programs in a world that was built elsewhere, such as by a scenario; it is still at time 0.
@@ -146,10 +156,11 @@ impl Lab {
     /// When the world's time has begun.
     pub fn with_world(world: World, limit: Duration) -> Lab {
         assert!(world.now() == Instant::ZERO, "a lab begins at time 0");
-        Lab::around(world, u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+        Lab::around(world, u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX), 0)
     }
 
-    fn around(world: World, limit: u64) -> Lab {
+    #[cfg_attr(not(tokio_unstable), expect(unused_variables, reason = "only unstable tokio takes a seed"))]
+    fn around(world: World, limit: u64, seed: u64) -> Lab {
         let shared = Shared::new(world, Clock::Virtual);
         let driver = Arc::new(Driver {
             shared: shared.clone(),
@@ -159,13 +170,15 @@ impl Lab {
             limit: (limit / TICK).max(1) * TICK,
         });
         let (parking, unparking) = (driver.clone(), driver.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder
             .enable_time()
             .start_paused(true)
             .on_thread_park(move || parking.idle())
-            .on_thread_unpark(move || unparking.unparked())
-            .build()
-            .expect("a runtime without I/O needs nothing from the machine");
+            .on_thread_unpark(move || unparking.unparked());
+        #[cfg(tokio_unstable)]
+        crate::context::inherit(&mut builder, seed);
+        let runtime = builder.build().expect("a runtime without I/O needs nothing from the machine");
         let epoch = {
             let _inside = runtime.enter();
             tokio::time::Instant::now()
@@ -290,38 +303,26 @@ impl Driver {
             }
         }
         let tick = (state.clock / TICK + 1) * TICK;
-        let aligned = state.clock.is_multiple_of(TICK);
-        loop {
-            let next = inner.world.next_event().map(Instant::as_nanos);
-            match next {
-                Some(at) if at < tick => {
-                    // Everything of the same time happens before the programs hear of it.
-                    while inner.world.next_event() == Some(Instant::from_nanos(at)) {
-                        inner.world.step();
-                    }
-                    state.last_event = at;
-                    inner.take_woken(&mut state.woken);
-                    if !state.woken.is_empty() {
-                        drop(inner);
-                        return self.hand_over(state, at);
-                    }
-                }
-                _ if !aligned => {
-                    inner.world.pass_time(Instant::from_nanos(tick));
-                    drop(inner);
-                    return self.set_clock(state, tick);
-                }
-                next => {
-                    drop(inner);
-                    let stop = next.map_or(self.limit, |at| at.min(self.limit)) / TICK;
-                    return self.arm_guard(state, *epoch, stop);
-                }
+        while let Some(at) = inner.world.step_until(Instant::from_nanos(tick - 1)) {
+            state.happened(&mut inner, at);
+            if !state.woken.is_empty() {
+                drop(inner);
+                return self.hand_over(state, at.as_nanos());
             }
         }
+        if !state.clock.is_multiple_of(TICK) {
+            inner.world.pass_time(Instant::from_nanos(tick));
+            drop(inner);
+            return self.set_clock(state, tick);
+        }
+        let next = inner.world.next_event().map_or(self.limit, Instant::as_nanos);
+        drop(inner);
+        self.arm_guard(state, *epoch, next.min(self.limit) / TICK);
     }
 
     /// The programs run at `at`.
     fn hand_over(&self, state: &mut DriverState, at: u64) {
+        // A woken task keeps the scheduler from sleeping; a waker of another kind may not.
         self.set_clock(state, at);
         for waker in state.woken.drain(..) {
             waker.wake();
@@ -361,11 +362,22 @@ impl Driver {
         if now <= state.clock {
             return;
         }
+        let state = &mut *state;
         state.clock = now;
-        self.shared.lock().world.pass_time(Instant::from_nanos(now));
+        let mut inner = self.shared.lock();
+        let at = Instant::from_nanos(now);
+        inner.world.pass_time(at);
+        // What happens in this very moment need not wait until the scheduler is about to sleep again.
+        if inner.world.step_until(at).is_some() {
+            state.happened(&mut inner, at);
+        }
+        drop(inner);
+        for waker in state.woken.drain(..) {
+            waker.wake();
+        }
         if now >= self.limit {
             state.over = true;
-            self.wake_root(&mut state);
+            self.wake_root(state);
         }
     }
 

@@ -105,6 +105,14 @@ impl World {
         self.wires.recording
     }
 
+    /// Does the next thing, if it is to happen by `until`, and says when that was.
+    #[inline]
+    pub fn step_until(&mut self, until: Instant) -> Option<Instant> {
+        let (key, due) = self.next_live().filter(|(key, _)| key.at <= until)?;
+        self.happen(key, due);
+        Some(key.at)
+    }
+
     /// The clock moves on and nothing happens. Panics when something would have happened before `to`.
     pub fn pass_time(&mut self, to: Instant) {
         assert!(self.next_event().is_none_or(|at| at >= to), "an event before {to} was passed over");

@@ -97,7 +97,7 @@ impl World {
 
     /// The next event that still means something; those that do not are thrown away.
     #[inline]
-    fn next_live(&mut self) -> Option<(Key, Due)> {
+    pub(super) fn next_live(&mut self) -> Option<(Key, Due)> {
         if self.storm().is_some() {
             return None;
         }
@@ -124,7 +124,7 @@ impl World {
     }
 
     #[inline]
-    fn happen(&mut self, key: Key, due: Due) {
+    pub(super) fn happen(&mut self, key: Key, due: Due) {
         if !self.started {
             self.note_addresses();
         }
