@@ -195,11 +195,14 @@ impl Globals {
         }
         if profile <= KernelProfile::V5_15 {
             g.tcp_syn_linear_timeouts = 0;
+            g.tcp_pingpong_thresh = 3;
             g.optmem_max = 20_480;
         }
         if profile <= KernelProfile::V4_4 {
             g.somaxconn = 128;
             g.tcp_tw_reuse = 0;
+            g.tcp_pingpong_thresh = 1; // a flag then
+            g.tcp_max_syn_backlog = 1024;
             g.tcp_challenge_ack_limit = 100;
             g.tcp_rmem = [4096, 87_380, 6_291_456];
         }

@@ -356,7 +356,8 @@ impl Stack {
         }
         let sock = &mut self.tcp.socks[id];
         let old = sock.tcb.replace(tcb);
-        self.tcp.memory.release(old.map_or(0, |t| t.mem_pages));
+        let (low, pages) = (self.sysctl.ns.tcp_mem[0], old.map_or(0, |t| t.mem_pages));
+        self.tcp.memory.release(&mut self.mib, now, low, pages);
         sock.dst = Some((generation, dst));
         sock.ip_id = ip_id;
         self.tcp_hash_in(now, id, local, remote, recycled);

@@ -159,8 +159,10 @@ impl Tcb {
                 }
             }
         }
-        if self.state != State::Close && self.out_of_resources(cx, false) {
-            return;
+        if self.state != State::Close && self.check_oom(cx, 0) {
+            self.set_state(cx, State::Close);
+            self.send_active_reset(cx);
+            cx.count(Counter::TcpExtTCPAbortOnMemory);
         }
         if self.state == State::Close {
             self.fastopen_remove(cx, false);
@@ -191,21 +193,24 @@ impl Tcb {
         self.notes_purged(cx);
     }
 
-    /// `tcp_out_of_resources`: too many orphans; the connection is dropped, with a RST when the peer may still hear.
+    /// `tcp_check_oom`: too many orphans, this one counted `1 << shift` times, or memory beyond the hard limit.
+    fn check_oom(&self, cx: &Cx<'_>, shift: u32) -> bool {
+        let limit = u64::try_from(cx.sysctl.tcp_max_orphans).unwrap_or(0);
+        u64::from(cx.orphans) << shift > limit || self.out_of_memory(cx)
+    }
+
+    /// `tcp_out_of_resources`: an orphan's timer asks whether it may live on; if not it is dropped, with a RST when the
+    /// peer may still hear.
     pub(crate) fn out_of_resources(&mut self, cx: &mut Cx<'_>, do_reset: bool) -> bool {
-        let limit = u32::try_from(cx.sysctl.tcp_max_orphans).unwrap_or(0);
         // Orphans that have not been heard of for long weigh more.
-        let mut shift = 0;
-        if self.last_sent + super::rto::rto_max(cx.sysctl) * 2 < cx.now || !do_reset {
-            shift += 1;
-        }
-        if self.soft_error.is_some() {
-            shift += 1;
-        }
-        if cx.orphans << shift <= limit && !self.out_of_memory(cx) {
+        let silent = cx.now - self.last_sent;
+        let mut shift = u32::from(silent > super::rto::rto_max(cx.sysctl) * 2 || !do_reset);
+        shift += u32::from(self.soft_error.is_some());
+        if !self.check_oom(cx, shift) {
             return false;
         }
-        if do_reset {
+        let closed_window = self.snd.wnd == 0 && self.recovery.packets_out == 0;
+        if do_reset || silent <= TIME_WAIT_LEN || closed_window {
             self.send_active_reset(cx);
         }
         self.done(cx);

@@ -88,6 +88,7 @@ impl Stack {
     ) -> Option<R> {
         let mut tcb = self.tcp.socks.get_mut(id)?.tcb.take()?;
         self.tcp.memory.sockets = self.tcp.socks.len();
+        let orphans = self.tcp.memory.count_orphans(now, self.config.profile, self.tcp.orphans);
         let mut cx = Cx {
             now,
             id: TcpId(id),
@@ -106,7 +107,7 @@ impl Stack {
             fastopen_removed: None,
             peers: &mut self.tcp.peers,
             confirm: false,
-            orphans: self.tcp.orphans,
+            orphans,
             transitions: &mut self.tcp.transitions,
         };
         let result = step(&mut tcb, &mut cx);

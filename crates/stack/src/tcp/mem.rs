@@ -3,21 +3,26 @@
 //! Linux: net/core/sock.c `__sk_mem_schedule`, `__sk_mem_raise_allocated`, `__sk_mem_reclaim`; tcp.c
 //! `tcp_enter_memory_pressure`, `tcp_wmem_schedule`, `tcp_check_oom`; include/net/sock.h `sk_forward_alloc_*`.
 
+use core::time::Duration;
+
 use wire::Instant;
 
 use super::cx::Cx;
 use super::tcb::Tcb;
 use crate::KernelProfile;
-use crate::mib::Counter;
+use crate::mib::{Counter, Mib};
+use crate::rng::Rng;
 
 /// Bytes of a page: sockets reserve whole ones.
 const PAGE: u32 = 4096;
 /// `sysctl_mem_pcpu_rsv`: pages that a CPU keeps to itself before it tells the host's count (1 MiB). Kernels since 6.0.
 const PER_CPU_RESERVE: i64 = 256;
+/// `TCP_ORPHAN_TIMER_PERIOD`
+const ORPHAN_PERIOD: Duration = Duration::from_millis(100);
 /// `SOCK_MIN_SNDBUF`: two of `TCP_SKB_MIN_TRUESIZE`.
 const MIN_SNDBUF: u32 = 4608;
 
-/// Memory of all connections of a host (`tcp_memory_allocated`, `tcp_memory_pressure`).
+/// What all connections of a host share: memory (`tcp_memory_allocated`, `tcp_memory_pressure`) and limits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TcpMemory {
     /// Pages that count against `tcp_mem`.
@@ -28,6 +33,12 @@ pub(crate) struct TcpMemory {
     pressure: Option<Instant>,
     /// Sockets that exist (`tcp_sockets_allocated`).
     pub(crate) sockets: u32,
+    /// Orphans as they were counted last, and when (`tcp_orphan_cache`).
+    orphans: u32,
+    orphans_at: Instant,
+    /// The second in which challenge ACKs were counted last, and how many may still be sent (before 4.7: how many were).
+    challenge_second: u64,
+    challenges: u32,
 }
 
 /// What memory is wanted for.
@@ -56,9 +67,63 @@ impl TcpMemory {
         self.pressure.is_some()
     }
 
-    /// A socket is gone with its queues.
-    pub(crate) fn release(&mut self, pages: u32) {
-        self.add(-i64::from(pages));
+    /// `tcp_orphan_cache`: since 5.16 orphans are counted ten times a second only.
+    pub(crate) fn count_orphans(&mut self, now: Instant, profile: KernelProfile, exact: u32) -> u32 {
+        if profile < KernelProfile::V6_12 || now >= self.orphans_at + ORPHAN_PERIOD {
+            self.orphans = exact;
+            self.orphans_at = now;
+        }
+        self.orphans
+    }
+
+    /// Whether one more challenge ACK may be sent in this second (RFC 5961 §7); `limit` is `tcp_challenge_ack_limit`.
+    pub(crate) fn may_challenge(
+        &mut self,
+        now: Instant,
+        profile: KernelProfile,
+        limit: u32,
+        rng: &mut Rng,
+    ) -> bool {
+        let second = now.as_nanos() / 1_000_000_000;
+        let fresh = second != core::mem::replace(&mut self.challenge_second, second);
+        if profile <= KernelProfile::V4_4 {
+            // All hosts have the same limit, so that strangers could count (CVE-2016-5696).
+            self.challenges = if fresh { 1 } else { self.challenges.saturating_add(1) };
+            return self.challenges <= limit;
+        }
+        if fresh {
+            let half = limit.div_ceil(2);
+            self.challenges = half + u32::try_from(rng.below(u64::from(limit.max(1)))).expect("below a u32");
+        }
+        let allowed = self.challenges > 0;
+        self.challenges -= u32::from(allowed);
+        allowed
+    }
+
+    /// A socket is gone with its queues (`__sk_mem_reduce_allocated`).
+    pub(crate) fn release(&mut self, mib: &mut Mib, now: Instant, low: i64, pages: u32) {
+        self.give(mib, now, low, i64::from(pages));
+    }
+
+    /// `pages` go back; below the first limit memory is no longer short (`tcp_leave_memory_pressure`).
+    fn give(&mut self, mib: &mut Mib, now: Instant, low: i64, pages: i64) {
+        self.add(-pages);
+        if self.allocated() < low {
+            self.leave_pressure(mib, now);
+        }
+    }
+
+    fn leave_pressure(&mut self, mib: &mut Mib, now: Instant) {
+        if let Some(since) = self.pressure.take() {
+            let ms = u64::try_from((now - since).as_millis()).unwrap_or(u64::MAX);
+            mib.add(Counter::TcpExtTCPMemoryPressuresChrono, ms);
+        }
+    }
+
+    /// Pages in use, those included that this CPU has not reported.
+    #[cfg(test)]
+    pub(crate) fn exact(&self) -> i64 {
+        self.allocated + self.unreported
     }
 }
 
@@ -105,7 +170,7 @@ impl Tcb {
         let [low, pressure, high] = cx.sysctl.tcp_mem;
         let allocated = cx.mem.allocated();
         if allocated <= low {
-            leave_pressure(cx);
+            cx.mem.leave_pressure(cx.mib, cx.now);
             return true;
         }
         if allocated > pressure && cx.mem.pressure.is_none() {
@@ -168,23 +233,12 @@ impl Tcb {
         };
         if pages > 0 {
             self.mem_pages -= u32::try_from(pages).expect("no more than it has");
-            cx.mem.add(-pages);
-            if cx.mem.allocated() < cx.sysctl.tcp_mem[0] {
-                leave_pressure(cx);
-            }
+            cx.mem.give(cx.mib, cx.now, cx.sysctl.tcp_mem[0], pages);
         }
     }
 
     /// `tcp_out_of_memory`: beyond the hard limit, and this socket has a part in it.
     pub(crate) fn out_of_memory(&self, cx: &Cx<'_>) -> bool {
         self.wmem_queued() > MIN_SNDBUF && cx.mem.allocated() > cx.sysctl.tcp_mem[2]
-    }
-}
-
-/// `tcp_leave_memory_pressure`
-fn leave_pressure(cx: &mut Cx<'_>) {
-    if let Some(since) = cx.mem.pressure.take() {
-        let ms = u64::try_from((cx.now - since).as_millis()).unwrap_or(u64::MAX);
-        cx.mib.add(Counter::TcpExtTCPMemoryPressuresChrono, ms);
     }
 }

@@ -311,6 +311,16 @@ impl Tcb {
             tail.flags = tail.flags.with(Flags::FIN);
             tail.end_seq += 1;
             self.snd.write_seq += 1;
+        } else if cx.mem.under_pressure()
+            && let Some(last) = self.rtx.len().checked_sub(1)
+        {
+            // No memory for a packet: as if the last one had carried it; a retransmission will.
+            let last = self.rtx.at_mut(last).expect("the queue is not empty");
+            last.flags = last.flags.with(Flags::FIN);
+            last.end_seq += 1;
+            self.snd.write_seq += 1;
+            self.snd.nxt += 1;
+            return;
         } else {
             let mut skb = Skb::at(self.snd.write_seq);
             skb.flags = Flags::FIN.with(Flags::ACK);

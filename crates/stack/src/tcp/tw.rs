@@ -314,7 +314,8 @@ impl Stack {
         }
         if let Some(tcb) = &mut sock.tcb {
             tcb.timers.remove_all(&mut self.timers);
-            self.tcp.memory.release(tcb.mem_pages);
+            let low = self.sysctl.ns.tcp_mem[0];
+            self.tcp.memory.release(&mut self.mib, now, low, tcb.mem_pages);
             if tcb.orphan_counted {
                 self.tcp.orphans -= 1;
             }

@@ -169,7 +169,14 @@ impl Tcb {
         if self.rate_limited(cx, Counter::TcpExtTCPACKSkippedChallenge) {
             return;
         }
-        // tcp_challenge_ack_limit is without limit by default since 6.1; a set one is a bucket per host.
+        // Without limit by default since 6.1; a set one is for all of the host's connections.
+        let limit = cx.sysctl.tcp_challenge_ack_limit;
+        if limit != i32::MAX {
+            let limit = u32::try_from(limit).unwrap_or(0);
+            if !cx.mem.may_challenge(cx.now, cx.profile, limit, cx.rng) {
+                return;
+            }
+        }
         cx.count(Counter::TcpExtTCPChallengeACK);
         self.send_ack(cx);
     }

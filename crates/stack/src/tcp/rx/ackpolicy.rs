@@ -160,7 +160,8 @@ impl Tcb {
             self.send_delayed_ack(cx);
             return;
         }
-        if self.is_reno() || self.rx.compressed_ack >= cx.sysctl.tcp_comp_sack_nr {
+        let at_once = cx.profile <= KernelProfile::V4_4; // ACKs are compressed since 4.18
+        if at_once || self.is_reno() || self.rx.compressed_ack >= cx.sysctl.tcp_comp_sack_nr {
             self.send_ack(cx);
             return;
         }

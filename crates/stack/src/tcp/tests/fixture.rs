@@ -89,12 +89,22 @@ impl Pair {
     }
 
     pub(super) fn with(rtt_ms: u64, granularity: Granularity) -> Pair {
+        Pair::of(rtt_ms, granularity, crate::KernelProfile::default())
+    }
+
+    /// Both hosts like that kernel.
+    pub(super) fn of(rtt_ms: u64, granularity: Granularity, profile: crate::KernelProfile) -> Pair {
         // A start away from 0, so that no clock shows 0.
         let now = Instant::from_secs(1000);
         let mut hosts = Vec::new();
         for (n, address) in ADDRS.iter().enumerate() {
-            let config =
-                StackConfig { name: format!("host{n}"), granularity, seed: 42, ..StackConfig::default() };
+            let config = StackConfig {
+                name: format!("host{n}"),
+                granularity,
+                seed: 42,
+                profile,
+                ..StackConfig::default()
+            };
             let mut host = Stack::new(config);
             host.sysctl_write(now, "net.ipv6.conf.default.disable_ipv6", "1").unwrap();
             let ifindex = host.add_interface("tun0", Medium::Ip, wire::MacAddr([0; 6]), 1500);

@@ -191,3 +191,30 @@ fn without_cookies_the_last_quarter_of_the_syn_backlog_is_kept_6f0() {
     assert_eq!(pair.counter(S, Counter::TcpExtTCPReqQFullDrop), 0);
     assert_eq!(pair.seen.iter().filter(|s| s.flags == SYN_ACK).count(), 49);
 }
+
+/// TRUTH §13: with a full accept queue every SYN is dropped since 4.10; before, one was answered while no two were new.
+#[test]
+fn an_old_kernel_answers_a_syn_although_nobody_can_be_accepted() {
+    use crate::{Granularity, KernelProfile};
+    for (profile, answered) in [(KernelProfile::V4_4, true), (KernelProfile::V5_15, false)] {
+        let mut pair = Pair::of(0, Granularity::Wheel { hz: 250 }, profile);
+        pair.listen(80, 0);
+        for _ in 0..2 {
+            let client = pair.socket(C, true);
+            let _ = pair.connect(client, 80);
+            pair.run_ms(10);
+        }
+        let answers = pair.seen.iter().filter(|s| s.from == S && s.flags.syn()).count();
+        assert_eq!(answers == 2, answered, "{profile:?}: {:?}", pair.trace());
+    }
+}
+
+/// TRUTH §13: what changed between 5.1 and 5.19: interactive only after three answers.
+#[test]
+fn three_answers_make_a_conversation_in_5_15() {
+    use crate::KernelProfile;
+    use crate::sysctl::Globals;
+    let of = |profile| Globals::of(profile).tcp_pingpong_thresh;
+    let kernels = [KernelProfile::V4_4, KernelProfile::V5_15, KernelProfile::V6_12, KernelProfile::V6_18];
+    assert_eq!(kernels.map(of), [1, 3, 1, 1]);
+}

@@ -157,3 +157,90 @@ fn a_full_default_buffer_grows_before_anything_is_thrown_away() {
     assert_eq!(pair.counter(S, Counter::TcpExtTCPRcvCollapsed), 0);
     assert_eq!(pair.counter(S, Counter::TcpExtTCPHPHits), 27);
 }
+
+/// `tcp_mem`: beyond the second number memory is short (and counted), windows stay small; the third is the limit; all of
+/// it comes back.
+#[test]
+fn memory_of_all_connections_is_bounded_and_comes_back() {
+    let mut pair = Pair::new(0);
+    pair.sysctl(S, "net.ipv4.tcp_mem", "256 300 400");
+    let listener = pair.listen(80, 128);
+    let clients: Vec<Fd> = (0..20).map(|_| pair.socket(C, true)).collect();
+    for fd in &clients {
+        let _ = pair.connect(*fd, 80);
+    }
+    pair.run_ms(50);
+    let servers: Vec<Fd> = clients.iter().map(|_| pair.accept(listener).expect("a connection")).collect();
+    let mut most = 0;
+    for _ in 0..40 {
+        for fd in &clients {
+            let _ = pair.send(C, *fd, 100_000);
+        }
+        pair.run_ms(50);
+        most = most.max(pair.hosts[S].tcp.memory.allocated());
+    }
+    let counted = |pair: &Pair, counter| pair.counter(S, counter);
+    assert!((300..=400 + 256).contains(&most), "pages: {most}");
+    assert_eq!(counted(&pair, Counter::TcpExtTCPMemoryPressures), 1);
+    assert!(pair.hosts[S].tcp.memory.under_pressure());
+    // Unread data is dropped: a RST each.
+    for fd in servers {
+        pair.close(S, fd);
+    }
+    for fd in &clients {
+        pair.close(C, *fd);
+    }
+    pair.run_secs(5);
+    assert_eq!(pair.hosts[S].tcp.memory.exact(), 0);
+    assert!(!pair.hosts[S].tcp.memory.under_pressure());
+    assert!(counted(&pair, Counter::TcpExtTCPMemoryPressuresChrono) > 100, "milliseconds");
+}
+
+/// `tcp_max_orphans`: who closes while there are too many is reset (`__tcp_close`, `tcp_check_oom`); they are counted
+/// ten times a second.
+#[test]
+fn orphans_beyond_the_limit_are_reset() {
+    let mut pair = Pair::new(0);
+    pair.sysctl(C, "net.ipv4.tcp_max_orphans", "2");
+    let listener = pair.listen(80, 128);
+    let clients: Vec<Fd> = (0..5).map(|_| pair.socket(C, true)).collect();
+    for fd in &clients {
+        let _ = pair.connect(*fd, 80);
+    }
+    pair.run_ms(50);
+    for _ in &clients {
+        pair.accept(listener).expect("a connection");
+    }
+    pair.rule =
+        Box::new(|s| if s.from == C { super::fixture::Fate::Drop } else { super::fixture::Fate::Pass });
+    for fd in &clients {
+        pair.send(C, *fd, 10).unwrap();
+        pair.run_ms(150);
+        pair.close(C, *fd);
+    }
+    assert_eq!(pair.counter(C, Counter::TcpExtTCPAbortOnMemory), 2, "three of them may stay");
+    assert_eq!(pair.states(C), ["FIN-WAIT-1"; 3]);
+    assert_eq!(pair.counter(C, Counter::TcpOutRsts), 2);
+}
+
+/// `tcp_challenge_ack_limit`, when it is set: half of it and up to as much again in a second; a plain count in 4.4.
+#[test]
+fn challenges_are_limited_for_the_host() {
+    use crate::KernelProfile;
+    use crate::rng::Rng;
+    use crate::tcp::mem::TcpMemory;
+    let mut rng = Rng::new(1, "challenge");
+    let mut sent = |profile, limit| {
+        let mut memory = TcpMemory::default();
+        let mut one = |second| {
+            let now = wire::Instant::from_secs(second);
+            (0..10_000).filter(|_| memory.may_challenge(now, profile, limit, &mut rng)).count()
+        };
+        [one(7), one(8)]
+    };
+    assert_eq!(sent(KernelProfile::V4_4, 100), [100, 100]);
+    for n in sent(KernelProfile::V6_18, 100) {
+        assert!((50..150).contains(&n), "{n}");
+    }
+    assert_eq!(sent(KernelProfile::V6_18, 1), [1, 1]);
+}
