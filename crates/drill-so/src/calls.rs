@@ -261,8 +261,6 @@ pub(crate) fn setsockopt(live: c_int, opt: SockOpt, value: &[u8]) -> c_int {
         }
         _ => match value.first_chunk::<4>() {
             Some(int) if value.len() == 4 => OptValue::Int(i32::from_ne_bytes(*int).into()),
-            // do_ip_setsockopt takes a byte for a number.
-            None if opt.level == libc::IPPROTO_IP && !value.is_empty() => OptValue::Int(value[0].into()),
             _ => OptValue::Bytes(value.into()),
         },
     };

@@ -22,6 +22,9 @@ use files::Files;
 const START: Instant = Instant::from_secs(1000);
 /// Scripts start this long after a tick of the kernel's clock, as packetdrill sees to it.
 const AFTER_TICK: Instant = Instant::from_micros(250);
+/// What a call or a packet takes on a real machine, or a little less: two things never happen at the same instant there, and
+/// RACK, TSO deferral and others compare times that would be equal.
+const EVENT: core::time::Duration = core::time::Duration::from_micros(5);
 /// How long a call of the main thread may sleep.
 const MAX_SLEEP: core::time::Duration = core::time::Duration::from_secs(3600);
 
@@ -231,12 +234,14 @@ impl Target for StackTarget {
     }
 
     fn inject(&mut self, packet: &[u8]) -> Result<(), String> {
+        self.sleep_until(self.now + EVENT);
         self.stack.handle_frame(self.now, self.ifindex, Frame::from_vec(packet.to_vec()));
         self.settle();
         Ok(())
     }
 
     fn call(&mut self, request: &Request) -> Answer {
+        self.sleep_until(self.now + EVENT);
         let limit = self.now + MAX_SLEEP;
         loop {
             self.main_woken = false;

@@ -156,7 +156,7 @@ impl Run<'_> {
         let Some(sock) = found else { return Err("unable to find socket matching accept() call".into()) };
         sock.script_fd = Some(script);
         sock.live_fd = Some(fd);
-        self.socks.open(script, fd)
+        self.socks.open_again(script, fd)
     }
 }
 

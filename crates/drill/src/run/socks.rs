@@ -117,6 +117,12 @@ impl Socks {
         Ok(())
     }
 
+    /// `accept` may use a number again: scripts that let go of their connections do.
+    pub(super) fn open_again(&mut self, script: i64, live: Fd) -> Result<(), String> {
+        self.fds.remove(&script);
+        self.open(script, live)
+    }
+
     pub(super) fn close(&mut self, script: i64) {
         self.fds.remove(&script);
         if let Some(sock) = self.by_script_fd(script) {

@@ -75,6 +75,10 @@ fn encode_one(cmsg: &Cmsg, domain: Domain) -> (i32, i32, Vec<u8>) {
             data.extend_from_slice(&of.to_ne_bytes());
             let from = offender.map_or(SockAddr::Unspec, |ip| SockAddr::Ip((ip, 0).into()));
             data.extend_from_slice(RawAddr::from_addr(&from).bytes());
+            if v6 {
+                // struct sockaddr_in6, also when it names nobody.
+                data.resize(data.len().max(16 + 28), 0);
+            }
             if v6 { (libc::IPPROTO_IPV6, IPV6_RECVERR, data) } else { (libc::IPPROTO_IP, IP_RECVERR, data) }
         }
         Cmsg::Other(level, ty, bytes) => (*level, *ty, bytes.to_vec()),

@@ -186,6 +186,12 @@ impl Stack {
 
 /// Settings of level `IPPROTO_IP` that are only stored.
 pub(super) fn set_ip_option(o: &mut SockOptions, opt: SockOpt, value: &OptValue) -> Result<(), Errno> {
+    // do_ip_setsockopt: what is shorter than an int is an unsigned char.
+    let short = match value {
+        OptValue::Bytes(bytes) if (1..4).contains(&bytes.len()) => Some(OptValue::Int(bytes[0].into())),
+        _ => None,
+    };
+    let value = short.as_ref().unwrap_or(value);
     match opt {
         SockOpt::IP_TTL => o.ttl = ttl(value, 1)?,
         SockOpt::IP_TOS => o.tos = int(value)? as u8, // the low byte

@@ -105,3 +105,15 @@ fn a_closed_window_is_counted_as_time_limited_by_it() {
     assert!(busy_then >= rwnd_then + sndbuf);
     drop(server);
 }
+
+/// packetdrill's sack-route-refresh-ip-tos: at `SOL_IP` one byte is a number, of other levels it is not.
+#[test]
+fn an_ip_option_can_be_one_byte_long() {
+    let mut pair = Pair::new(10);
+    let fd = pair.socket(C, true);
+    let byte = |opt, n: u8| Call::SetSockOpt { fd, opt, value: OptValue::Bytes([n].as_slice().into()) };
+    pair.call(C, &byte(SockOpt::IP_TOS, 4)).unwrap();
+    let tos = pair.call(C, &Call::GetSockOpt { fd, opt: SockOpt::IP_TOS });
+    assert_eq!(tos, Ok(Ret::Opt(OptValue::Int(4))));
+    assert_eq!(pair.call(C, &byte(SockOpt::TCP_NODELAY, 1)), Err(crate::Errno::EINVAL));
+}
