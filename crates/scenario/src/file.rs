@@ -408,7 +408,8 @@ pub struct Expect {
     pub dropped: Option<String>,
     /// A packet gets lost on the wire by this cause: fault, random, gemodel, queue, down, mtu, no-port, arp-inspection, vlan.
     pub lost: Option<LossWord>,
-    /// A table of the host `on` at the end, by the command that prints it: `ip neigh`, `ip route`, `ss -uan`, `ss -tan`.
+    /// A table of the host `on` at the end, by the command that prints it: `ip neigh`, `ip route`, `ip tcp_metrics`, `ss -uan`,
+    /// `ss -tan`.
     pub table: Option<String>,
     /// table: so many of its lines (at least one unless `count` says more) contain this text; any blank is as good as another.
     pub contains: Option<String>,

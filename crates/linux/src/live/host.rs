@@ -26,6 +26,7 @@ const TABLES: &[&str] = &[
     "ip -6 route",
     "ss -uan",
     "ss -tan",
+    "ip tcp_metrics",
     "nstat",
 ];
 

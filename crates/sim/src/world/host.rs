@@ -120,6 +120,7 @@ impl Host {
             ("ss -uan".to_string(), lines(self.stack.ss_udp())),
             ("ss -tan".to_string(), lines(self.stack.ss_tan(now))),
             ("ss -tanoi".to_string(), lines(self.stack.ss_tcp(now))),
+            ("ip tcp_metrics".to_string(), lines(self.stack.ip_tcp_metrics(now))),
             ("nstat".to_string(), lines(self.stack.nstat())),
         ];
         if let Some(nat) = &self.nat {
