@@ -169,6 +169,15 @@ fn calls(script: &Script, lab: &Lab, tolerance: Tolerance, found: &mut Differenc
             found.say(format!("{}: never came back; the trace has {expect} at {at:.4}", step.text));
             continue;
         };
+        if let Some((half, synacks)) = lab.counts.get(&n) {
+            let numbers: Vec<f64> = expect.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+            // In the lab's rounds of a second, more of them or fewer had fired.
+            let near = |a: f64, b: usize| (a - b as f64).abs() <= 0.06 * a.max(tolerance.share * 1e5);
+            if numbers.len() >= 2 && !(near(numbers[0], *half) && near(numbers[1], *synacks)) {
+                found.say(format!("{expect}, ours {half} and {synacks}"));
+            }
+            continue;
+        }
         if !agrees(expect, &done.result) {
             found.say(format!("{}: {expect}, ours {}", step.text, show(&done.result)));
         }
@@ -217,7 +226,8 @@ fn counters(trace: &Trace, lab: &Lab, found: &mut Differences) {
     for host in 0..2 {
         let ours = lab.counters(host);
         let theirs = &trace.counters[host];
-        let names = theirs.keys().chain(ours.keys());
+        let noisy = trace.jitter > 0.01;
+        let names = theirs.keys().chain(ours.keys()).filter(|n| !(noisy && n.starts_with("TCPHystart")));
         let names: std::collections::BTreeSet<_> = names
             .filter(|n| !n.starts_with("Ip") && !n.starts_with("Udp") && !n.starts_with("Icmp"))
             .collect();

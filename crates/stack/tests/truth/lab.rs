@@ -92,6 +92,12 @@ pub(crate) struct Lab {
     pub(crate) look: bool,
     pub(crate) looks: Vec<Look>,
     link_up: [bool; 2],
+    /// SYNs of strangers so far.
+    flooded: u32,
+    /// SYN-ACKs to them.
+    to_strangers: usize,
+    /// By step: half-open connections and SYN-ACKs to strangers.
+    pub(crate) counts: BTreeMap<usize, (usize, usize)>,
     /// The lab does not look at packets.
     hidden: bool,
     /// The reader of `s` that runs when the trace shows it: what it acknowledges next, and what was read.
@@ -157,6 +163,9 @@ impl Lab {
             look: false,
             looks: Vec::new(),
             link_up: [true; 2],
+            flooded: 0,
+            to_strangers: 0,
+            counts: BTreeMap::new(),
             hidden: false,
             scheduled: None,
             targets: targets(trace),
@@ -463,6 +472,27 @@ impl Lab {
                 self.hosts[host].handle_frame(self.now, TUN, frame);
                 Some(Ok(Ret::Int(0)))
             }
+            Do::Admin(command) => {
+                self.hosts[host]
+                    .admin(self.now, &Admin::parse(command).expect("a command"))
+                    .expect("it applies");
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Flood(n) => {
+                for _ in 0..*n {
+                    self.flooded += 1;
+                    let frame = super::script::stranger(self.flooded);
+                    self.hosts[1].handle_frame(self.now, TUN, frame);
+                    self.carry();
+                }
+                Some(Ok(Ret::Int(0)))
+            }
+            Do::Count => {
+                let half = self.hosts[1].ss_tcp(self.now).matches("SYN-RECV").count();
+                self.counts
+                    .insert(self.threads[index].steps[self.threads[index].next], (half, self.to_strangers));
+                Some(Ok(Ret::Int(0)))
+            }
             Do::Hide(on) => {
                 self.hidden = *on;
                 Some(Ok(Ret::Int(0)))
@@ -526,6 +556,10 @@ impl Lab {
         let (ip, n) = wire::ipv4::Header::parse(&bytes).ok()?;
         if ip.protocol != wire::ip::Protocol::TCP {
             return None;
+        }
+        if !ADDRS.iter().any(|a| ip.dst.to_string() == *a) {
+            self.to_strangers += 1;
+            return Some(Mark::Drop);
         }
         let (header, h) = Header::parse(&bytes[n..]).expect("our own segment");
         let ports = (header.src_port, header.dst_port);

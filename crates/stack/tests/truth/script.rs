@@ -30,6 +30,12 @@ pub(crate) enum Do {
     Call(String),
     /// The call again and again, until it fails or gives nothing.
     Loop(String),
+    /// How many half-open connections there are, and SYN-ACKs were sent to strangers.
+    Count,
+    /// So many SYNs of strangers arrive.
+    Flood(u32),
+    /// An `ip` command.
+    Admin(String),
     /// Whether the lab looks away from packets.
     Hide(bool),
     /// From now on the reader of `s` runs when the trace shows it by an ACK.
@@ -113,6 +119,8 @@ pub(crate) fn read_table(text: &str) -> Vec<Entry> {
 struct Plan {
     backlog: i32,
     port: u16,
+    /// Whom APP lines connect to.
+    to: String,
     /// Calls that took longer ran in threads of their own.
     at_once: f64,
     listen: bool,
@@ -137,6 +145,7 @@ impl Script {
         let mut plan = Plan {
             backlog: 128,
             port: 80,
+            to: "S".into(),
             at_once: if trace.jitter > 0.01 { trace.jitter } else { 0.0004 },
             listen: !has("nolisten"),
             established: has("established") || (!connects && !has("noconnect")),
@@ -153,6 +162,7 @@ impl Script {
                 }
                 Some(("client", call)) => plan.client_options.push(call.into()),
                 Some(("listener", call)) => plan.listener_options.push(call.into()),
+                Some(("to", to)) => plan.to = to.into(),
                 Some(("port", n)) => plan.port = n.parse().expect("port"),
                 Some(("map", m)) => {
                     script.map = m.split_whitespace().map(|n| n.parse().expect("map")).collect()
@@ -163,13 +173,23 @@ impl Script {
             }
         }
         script.prelude(&plan);
-        if script.map.is_empty() {
-            let shift = usize::from(plan.established && trace.sections.len() == 1);
-            script.map = (shift..trace.sections.len() + shift).collect();
+        // What the script tells of sections by number is what goes before the last.
+        let told = directives
+            .iter()
+            .filter_map(|d| d.strip_prefix('@')?.split_once(':')?.0.parse::<usize>().ok())
+            .max();
+        let sections = trace.sections.len();
+        if script.map.len() > sections {
+            script.map.drain(..script.map.len() - sections);
+        } else if script.map.is_empty() {
+            let opens = trace.packets().next().is_some_and(|p| p.section == 0 && p.flags == "S");
+            let first = usize::from(plan.established && (sections == 1 || !opens));
+            let shift = first.max(told.map_or(0, |t| t + 2).saturating_sub(sections));
+            script.map = (shift..sections + shift).collect();
         }
         let last = *script.map.last().expect("a section");
         for d in directives.iter().filter(|d| d.starts_with('@')) {
-            script.direct(last, d);
+            script.direct(trace, last, d);
         }
         for (n, lines) in trace.sections.iter().enumerate() {
             script.section(script.map[n], lines, &plan);
@@ -193,6 +213,9 @@ impl Script {
         let what = match call.trim() {
             "kill" => Do::Kill,
             "reboot" => Do::Reboot,
+            "count" => Do::Count,
+            call if call.starts_with("flood ") => Do::Flood(call[6..].parse().expect("SYNs")),
+            call if call.starts_with("ip ") => Do::Admin(call.into()),
             "look" => Do::Hide(false),
             "read as scheduled" => Do::Scheduled,
             "link down" => Do::Link(false),
@@ -236,6 +259,11 @@ impl Script {
         let mut offsets = None;
         for line in lines {
             match line {
+                Line::Note { at, text } if text.starts_with("SYN_RECV ") => {
+                    let step = self.push(section, *at, 1, "count");
+                    step.expect = Some((text.clone(), *at));
+                }
+                Line::Note { text, .. } if text.starts_with("L ") => self.conflict(section, text),
                 Line::Note { at, text } if text.starts_with("## case") => self.case(section, *at),
                 Line::Note { text, .. } if text.contains("seq = rcv_nxt") => offsets = read_offsets(text),
                 Line::App(app) if plan.apps && !self.app(section, app, plan) => {
@@ -252,6 +280,41 @@ impl Script {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// `L TCP | RA/none | S | 0.0.0.0 | first listening | OK | OK | EADDRINUSE | -`: two sockets that want one port.
+    fn conflict(&mut self, section: usize, text: &str) {
+        for line in text.lines() {
+            let cells: Vec<&str> = line.trim_start_matches("L ").split(" | ").map(str::trim).collect();
+            let [ty, options, a, b, _, rest @ ..] = cells.as_slice() else { continue };
+            let ty = if *ty == "TCP" { "SOCK_STREAM" } else { "SOCK_DGRAM" };
+            let port = 7000 + self.cases;
+            self.cases += 1;
+            let (first, second) = options.split_once('/').unwrap_or((options, options));
+            for (name, addr, options, results) in [("a", a, first, &rest[..2]), ("b", b, second, &rest[2..])]
+            {
+                self.push(section, 0.0, 1, &format!("{name} = socket(AF_INET, {ty})"));
+                for (mark, option) in [("RA", "SO_REUSEADDR"), ("RP", "SO_REUSEPORT")] {
+                    if options.contains(mark) {
+                        self.push(section, 0.0, 1, &format!("setsockopt({name}, SOL_SOCKET, {option}, 1)"));
+                    }
+                }
+                for (call, result) in [
+                    (format!("bind({name}, {addr}:{port})"), results[0]),
+                    (format!("listen({name}, 5)"), results[1]),
+                ] {
+                    if result != "-" {
+                        let step = self.push(section, 0.0, 1, &call);
+                        let ok = result == "OK";
+                        step.expect =
+                            Some((if ok { "None".into() } else { format!("ERROR {result}") }, f64::NAN));
+                        step.text = format!("{line}: {call}");
+                    }
+                }
+            }
+            self.push(section, 0.0, 1, "close(a)");
+            self.push(section, 0.0, 1, "close(b)");
         }
     }
 
@@ -285,11 +348,15 @@ impl Script {
         }
         let (actor, verb) = verb(&app.what);
         let start = (app.at - app.took).max(0.0);
-        let thread = (app.took > plan.at_once).then(|| format!("{}@{}", app.what, app.at));
-        self.fresh += u32::from(actor == "5th" || app.what.contains("another destination"));
+        let waits = matches!(verb, "accept" | "recv" | "poll");
+        let at_once = if waits { 0.0004 } else { plan.at_once };
+        let thread = (app.took > at_once).then(|| format!("{}@{}", app.what, app.at));
+        let numbered_try = app.what.starts_with("connect at +");
+        self.fresh += u32::from(actor == "5th" || numbered_try || app.what.contains("another destination"));
         let numbered = app.what.strip_prefix("connect #").and_then(|n| n.parse::<u32>().ok());
         let name = match actor {
             _ if numbered.is_some() => format!("c{}", numbered.expect("just seen")),
+            _ if numbered_try => format!("c9{}", self.fresh),
             "5th" => format!("c9{}", self.fresh),
             _ if app.what.contains("another destination") => format!("c9{}", self.fresh),
             _ => actor.replace('#', ""),
@@ -320,10 +387,10 @@ impl Script {
                 }
                 let port =
                     if app.what.contains("(81)") || app.what.contains("when all 20") { 81 } else { 80 };
-                calls.push(format!("connect({name}, S:{port})"));
+                calls.push(format!("connect({name}, {}:{port})", plan.to));
             }
             "poll" => calls.push(format!("poll([{{{name}, POLLIN|POLLOUT|POLLPRI|POLLRDHUP}}], -1)")),
-            "accept" if app.what.contains("loop") => return true,
+            "accept" if app.what.contains("loop") || app.result.contains("TimeoutError") => return true,
             "accept" if app.result.starts_with("('") => {
                 // An accept loop.
                 self.accepted += 1;
@@ -379,7 +446,7 @@ impl Script {
     }
 
     /// `@[section:]time[+every*count] [thread] C|S call` of the table.
-    fn direct(&mut self, last: usize, line: &str) {
+    fn direct(&mut self, trace: &Trace, last: usize, line: &str) {
         let (when, rest) = line[1..].split_once(' ').expect("a time and a call");
         let (section, when) = match when.split_once(':') {
             Some((n, when)) => (n.parse().expect("a section"), when),
@@ -396,6 +463,15 @@ impl Script {
             expect = Some((e.to_owned(), f64::NAN));
             call = c;
         }
+        let own;
+        let when = match when.strip_prefix("syn") {
+            Some(n) => {
+                let nth: usize = n.parse().expect("which connection");
+                own = syn_at(trace, nth).map_or_else(|| "0".to_owned(), |at| at.to_string());
+                own.as_str()
+            }
+            None => when,
+        };
         let (start, every, count) = match when.split_once('+') {
             Some((start, rest)) => {
                 let (every, count) = rest.split_once('*').expect("every*count");
@@ -417,6 +493,23 @@ impl Script {
         let slot = |at: f64| ((at + 0.000_05) / TOGETHER).floor() as i64;
         self.steps.sort_by_key(|s| (s.section, slot(s.at), s.round));
     }
+}
+
+/// When the trace's last section first shows its `nth` connection, counted from 1.
+fn syn_at(trace: &Trace, nth: usize) -> Option<f64> {
+    let mut ports = Vec::new();
+    for line in trace.sections.last()? {
+        if let Line::Packet(p) = line
+            && p.flags == "S"
+            && !ports.contains(&p.ports)
+        {
+            ports.push(p.ports);
+            if ports.len() == nth {
+                return Some(p.at);
+            }
+        }
+    }
+    None
 }
 
 /// Who, and which call: `c#1 send again` is (`c#1`, `send`).
@@ -450,7 +543,7 @@ pub(crate) fn verb(what: &str) -> (&str, &str) {
                 && w[1..].trim_start_matches('#').chars().all(|c| c.is_ascii_digit());
         match n {
             0 if is_actor => actor = w,
-            _ if ["blocking", "next", "getsockopt", "legit"].contains(&w) => {}
+            _ if ["blocking", "next", "getsockopt", "legit", "client"].contains(&w) => {}
             _ => return (actor, ""),
         }
     }
@@ -513,6 +606,27 @@ pub(crate) fn forge(text: &str, offsets: Option<Offsets>) -> Option<Forge> {
         };
         (segment(p.from, &header, p.len), again)
     }))
+}
+
+/// The `n`th stranger's SYN: an address nobody has, a port of its own, an MSS.
+pub(crate) fn stranger(n: u32) -> Frame {
+    let header = Header {
+        src_port: u16::try_from(1024 + n % 60_000).expect("a port"),
+        dst_port: 80,
+        seq: SeqNum(n.wrapping_mul(0x9e37_79b9)),
+        flags: Flags::SYN,
+        window: 64240,
+        options: wire::tcp::OptionSet { mss: Some(1460), ..Default::default() }.build().expect("an MSS fits"),
+        ..Header::default()
+    };
+    let src = std::net::Ipv4Addr::new(192, 0, 2, u8::try_from(10 + n % 200).expect("a byte"));
+    let dst: std::net::Ipv4Addr = ADDRS[1].parse().expect("an address");
+    let mut tcp = vec![0; header.header_len()];
+    header.emit(&mut tcp);
+    tcp[16..18].fill(0);
+    let sum = wire::tcp::checksum_v4(src, dst, &tcp);
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    ip(src, dst, 6, &tcp)
 }
 
 /// A segment with its IP header and checksums.

@@ -117,8 +117,7 @@ impl Trace {
                 } else {
                     last = last.max(at);
                 }
-                let line = read_line(at, rest, trace.sections.len());
-                push(&mut section, line);
+                section.push(read_line(at, rest, trace.sections.len()));
             } else if let Some(Line::Note { text, .. }) = section.last_mut() {
                 text.push('\n');
                 text.push_str(words);
@@ -127,6 +126,7 @@ impl Trace {
             }
         }
         trace.sections.push(section);
+        trace.sections.iter_mut().for_each(|s| answer(s));
         trace
     }
 
@@ -210,19 +210,24 @@ impl Trace {
     }
 }
 
-/// An ICMP error stands before the packet that it answers.
-fn push(section: &mut Vec<Line>, mut line: Line) {
-    if let (Line::Packet(p), Some(Line::Inject { text, .. })) = (&mut line, section.last())
-        && let Some(rest) = text.split("ICMP type ").nth(1)
-    {
-        let mut words = rest.split_whitespace();
-        let mut number = || words.next().and_then(|w| w.parse().ok());
-        if let (Some(ty), _, Some(code)) = (number(), number(), number()) {
+/// An ICMP error stands near the packet that it answers: it becomes that packet's mark.
+fn answer(section: &mut Vec<Line>) {
+    let errors: Vec<usize> = (0..section.len())
+        .filter(|n| matches!(&section[*n], Line::Inject { text, .. } if text.contains("ICMP type")))
+        .collect();
+    for n in errors.into_iter().rev() {
+        let Line::Inject { at, text, .. } = section[n].clone() else { continue };
+        let number = |after: &str| text.split(after).nth(1)?.split_whitespace().next()?.parse().ok();
+        let (Some(ty), Some(code)) = (number("ICMP type "), number(" code ")) else { continue };
+        let near = section[n..].iter_mut().take(6).find_map(|l| match l {
+            Line::Packet(p) if p.mark == Mark::Drop && (p.at - at).abs() < 0.06 => Some(p),
+            _ => None,
+        });
+        if let Some(p) = near {
             p.mark = Mark::Icmp(ty, code);
-            section.pop();
+            section.remove(n);
         }
     }
-    section.push(line);
 }
 
 fn stamp(words: &str) -> Option<(f64, &str)> {
