@@ -85,7 +85,11 @@ fn packets(trace: &Trace, script: &Script, lab: &Lab, tolerance: Tolerance, foun
     // The prelude's clock began before the script did.
     let mut first: BTreeMap<usize, f64> = BTreeMap::new();
     let last = trace.sections.len() - 1;
-    let theirs = streams(trace.packets().map(|p| {
+    // Of a flood the lab shows a part; its SYN-ACKs are counted.
+    let flood = trace.title.contains("raw SYNs");
+    let legit = trace.packets().find(|p| p.from == 0).map(|p| p.ports.0);
+    let client = |p: &Packet| Some(if p.from == 0 { p.ports.0 } else { p.ports.1 });
+    let theirs = streams(trace.packets().filter(|p| !flood || client(p) == legit).map(|p| {
         let base = if p.section < last { *first.entry(p.section).or_insert(p.at) } else { 0.0 };
         (p.at - base, p)
     }));

@@ -80,6 +80,8 @@ pub(crate) struct Lab {
     pub(crate) visible: Vec<usize>,
     count: BTreeMap<(usize, Host), usize>,
     isn: BTreeMap<(usize, Host), u32>,
+    /// How far the client's numbers came, by ports.
+    ends: BTreeMap<(u16, u16), u32>,
     /// The last TSval of each side.
     stamps: BTreeMap<(usize, Host), u32>,
     pub(crate) seen: Vec<(Instant, Packet)>,
@@ -153,6 +155,7 @@ impl Lab {
             visible: Vec::new(),
             count: BTreeMap::new(),
             isn: BTreeMap::new(),
+            ends: BTreeMap::new(),
             stamps: BTreeMap::new(),
             seen: Vec::new(),
             vars: BTreeMap::new(),
@@ -537,6 +540,12 @@ impl Lab {
                         self.wire.insert((self.now + HOP, self.serial), (host, answer));
                         continue;
                     }
+                    Some(Mark::Rewrite) => {
+                        let old = self.rewrite(&frame);
+                        self.serial += 1;
+                        self.wire.insert((self.now + self.delay[host], self.serial), (1 - host, old));
+                        continue;
+                    }
                     Some(Mark::Delay(s)) => (secs(s), 1),
                     Some(Mark::Dup(n)) => (Duration::ZERO, n),
                     _ => (Duration::ZERO, 1),
@@ -548,6 +557,19 @@ impl Lab {
                 }
             }
         }
+    }
+
+    /// A SYN as if its sequence number had been chosen before the connection that went before it from the same port.
+    fn rewrite(&self, frame: &Frame) -> Frame {
+        let mut b = frame.to_vec();
+        let ports = (u16::from_be_bytes([b[20], b[21]]), u16::from_be_bytes([b[22], b[23]]));
+        let old = self.ends.get(&ports).copied().unwrap_or(0).wrapping_sub(1_000_000);
+        b[24..28].copy_from_slice(&old.to_be_bytes());
+        b[36..38].fill(0);
+        let addr = |n: usize| -> std::net::Ipv4Addr { ADDRS[n].parse().expect("an address") };
+        let sum = wire::tcp::checksum_v4(addr(0), addr(1), &b[20..]);
+        b[36..38].copy_from_slice(&sum.to_be_bytes());
+        Frame::from_vec(b)
     }
 
     /// Notes a packet and says what the trace did with it.
@@ -574,6 +596,9 @@ impl Lab {
         }
         if header.flags.syn() {
             self.isn.insert((conn, from), header.seq.0);
+        }
+        if from == 0 && !header.flags.syn() && !header.flags.rst() {
+            self.ends.insert(ports, header.seq.0);
         }
         if let Some(ts) = header.options.timestamps() {
             self.stamps.insert((conn, from), ts.val);

@@ -152,7 +152,11 @@ impl Trace {
         }
         let last = self.sections.last().expect("a section");
         if let Some(n) = last.iter().position(|l| matches!(l, Line::App(a) if a.what.contains("warm-up"))) {
-            let next = (n + 1..last.len()).find(|n| matches!(last[*n], Line::App(_) | Line::Note { .. }));
+            let next = (n + 1..last.len()).find(|n| match &last[*n] {
+                Line::App(_) | Line::Note { .. } => true,
+                Line::Packet(p) => p.from == 0 && p.seq > 1 && p.len > 0,
+                _ => false,
+            });
             if let Some(next) = next {
                 self.cut(next);
             }
