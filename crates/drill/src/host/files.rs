@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use stack::Errno;
-use stack::call::{Call, Data, Fd, MsgFlags, Outcome, Ret};
+use stack::call::{Call, Data, Fd, MsgFlags, Outcome, PollEvents, Ret};
 use stack::socket::Pid;
 
 use super::StackTarget;
@@ -98,6 +98,15 @@ impl StackTarget {
         }
     }
 
+    /// The next byte is the urgent one: nothing before it, and no wait for more (tcp.c `tcp_splice_read`).
+    fn stands_before_urgent(&mut self, pid: Pid, fd: Fd) -> bool {
+        let inq = Call::IoctlInq { fd };
+        let none = matches!(self.stack.call(self.now, pid, &inq), Outcome::Done(Ok(Ret::Int(0))));
+        let poll = Call::Poll { fds: vec![(fd, PollEvents::PRI)], timeout_ms: 0 };
+        let urgent = self.stack.call(self.now, pid, &poll);
+        none && matches!(urgent, Outcome::Done(Ok(ret)) if ret.value() == 1)
+    }
+
     fn splice(&mut self, pid: Pid, input: Fd, out: Fd, len: usize, flags: u32) -> Option<Answer> {
         let at_once = if flags & 2 == 0 { MsgFlags(0) } else { MsgFlags::DONTWAIT };
         match (self.files.open.get(&input), self.files.open.get(&out)) {
@@ -105,6 +114,9 @@ impl StackTarget {
             (None, Some(Open::PipeWrite(n))) => {
                 let n = *n;
                 let room = PIPE_SIZE - self.files.pipes[n].len().min(PIPE_SIZE);
+                if self.stands_before_urgent(pid, input) {
+                    return Some(int(0));
+                }
                 let call = Call::Recv { fd: input, len: len.min(room), flags: at_once };
                 match self.stack.call(self.now, pid, &call) {
                     Outcome::Done(Ok(Ret::Data { data, .. })) => {

@@ -274,6 +274,8 @@ impl Run<'_> {
         let value = match &args[3] {
             Expr::List(_) => match len {
                 4 => OptValue::Int(i64::from(bracketed(&args[3])? as i32)), // an int's 32 bits
+                // The options of IP take a byte as well (ip_sockglue.c `do_ip_setsockopt`).
+                1..=3 if opt.level == 0 => OptValue::Int(bracketed(&args[3])? & 0xff),
                 _ => {
                     let n = bracketed(&args[3])? as i32; // an int's 32 bits
                     OptValue::Bytes(n.to_ne_bytes().iter().copied().take(len).collect::<Vec<u8>>().into())

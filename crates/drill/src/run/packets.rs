@@ -360,6 +360,9 @@ impl Run<'_> {
     }
 
     fn note_stray(&mut self, at: Instant, live: &Live) {
+        if matches!(live.body, LiveBody::Other(_)) {
+            return; // multicast reports and the like
+        }
         let (sport, dport) = live.ports();
         let text = format!("{sport} > {dport} {}", show_live(live, false));
         let at = self.script_time(at);
@@ -372,6 +375,9 @@ impl Run<'_> {
         for _ in 0..MAX_STRAYS {
             let Ok(Some((at, bytes))) = self.target.receive(now) else { return };
             let Some(live) = Live::parse(at, &bytes) else { continue };
+            if matches!(live.body, LiveBody::Other(_)) {
+                continue;
+            }
             let at = self.script_time(at);
             let mapped = self.to_script(live);
             let text = show_live(&mapped, false);
