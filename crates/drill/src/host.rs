@@ -83,7 +83,7 @@ impl Host for StackHost {
 pub(crate) struct StackTarget {
     pub(crate) stack: Stack,
     profile: KernelProfile,
-    ifindex: u32,
+    pub(crate) ifindex: u32,
     now: Instant,
     /// The process, and its second thread.
     main: Pid,

@@ -44,6 +44,7 @@ impl Machine for StackTarget {
 
     fn qdisc(&mut self, kind: Option<&str>, limit: Option<u32>) -> Result<(), ShellError> {
         self.drops_all = limit == Some(0);
+        self.stack.link_set_queue_full(self.ifindex, self.drops_all);
         match kind {
             None | Some("pfifo" | "pfifo_fast" | "bfifo" | "noqueue") => Ok(()),
             Some(other) => unknown(format!("the queue {other}")),

@@ -90,7 +90,7 @@ impl Run<'_> {
             sock.remote.get_or_insert((addresses.remote, config.connect_port));
             sock.local.get_or_insert((addresses.local, config.bind_port));
         }
-        let bytes = match self.to_live(packet) {
+        let bytes = match self.live_bytes(packet) {
             Ok(bytes) => bytes,
             Err(text) => return self.fail(format!("error handling packet: {text}")),
         };
@@ -102,7 +102,7 @@ impl Run<'_> {
     }
 
     /// The bytes of an inbound packet.
-    fn to_live(&mut self, packet: &Packet) -> Result<Vec<u8>, String> {
+    fn live_bytes(&mut self, packet: &Packet) -> Result<Vec<u8>, String> {
         let scaled = self.config.ts_ecr_scaled;
         let addresses = self.addresses;
         let sock = self.socks.under_test().expect("found before");
@@ -236,7 +236,7 @@ impl Run<'_> {
     fn mapped_line(&mut self, live: &Live, packet: &Packet) -> String {
         let at = secs(self.script_time(live.at));
         let ace = matches!(&packet.body, Body::Tcp(t) if t.ace);
-        let mapped = self.to_script(live.clone());
+        let mapped = self.in_script_numbers(live.clone());
         format!("{at} {}", show_live(&mapped, ace))
     }
 
@@ -297,7 +297,7 @@ impl Run<'_> {
     }
 
     /// Sequence numbers of the host and its SACK blocks in the script's numbers.
-    fn to_script(&mut self, mut live: Live) -> Live {
+    fn in_script_numbers(&mut self, mut live: Live) -> Live {
         if let (Some(sock), Some(tcp)) = (self.socks.under_test(), live.tcp_mut()) {
             let syn = tcp.flags & Flags::SYN.0 != 0;
             tcp.seq = tcp.seq.wrapping_sub(sock.local_offset(syn));
@@ -312,7 +312,7 @@ impl Run<'_> {
 
     fn verify(&mut self, packet: &Packet, live: &Live, when: When) -> Step {
         let at = self.script_time(live.at);
-        let mut actual = self.to_script(live.clone());
+        let mut actual = self.in_script_numbers(live.clone());
         if let (Body::Tcp(tcp), Some(sock)) = (&packet.body, self.socks.under_test()) {
             map_timestamps(sock, tcp.options.as_deref(), &mut actual);
         }
@@ -379,7 +379,7 @@ impl Run<'_> {
                 continue;
             }
             let at = self.script_time(at);
-            let mapped = self.to_script(live);
+            let mapped = self.in_script_numbers(live);
             let text = show_live(&mapped, false);
             self.happened.push(Happened { at, line: 0, kind: HappenedKind::Stray, text });
         }

@@ -222,6 +222,13 @@ impl Stack {
         Ok(())
     }
 
+    /// `tc qdisc replace dev X root pfifo limit 0` (`full`), or any queue with room: TCP is told of what the queue drops
+    /// (`NET_XMIT_DROP`), reduces its window and tries again every 500 ms (`TCP_RESOURCE_PROBE_INTERVAL`). One interface
+    /// at a time; queues are not modelled otherwise, and datagrams pass.
+    pub fn link_set_queue_full(&mut self, ifindex: IfIndex, full: bool) {
+        self.tcp.full_queue = full.then_some(ifindex);
+    }
+
     /// `ip link set dev X arp on` or `off`.
     pub fn link_set_arp(&mut self, now: Instant, ifindex: IfIndex, on: bool) -> Result<(), Errno> {
         let iface = self.ifaces.get_mut(ifindex).ok_or(Errno::ENODEV)?;

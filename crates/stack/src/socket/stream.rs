@@ -192,7 +192,10 @@ impl Stack {
             Call::GetPeerName { .. } => Step::Done(self.tcp_peer_name(id)),
             Call::IoctlInq { .. } => Step::Done(match &self.tcp.socks[id] {
                 sock if sock.listener.is_some() => Err(Errno::EINVAL),
-                sock => Ok(Ret::Int(sock.tcb.as_ref().map_or(0, |t| t.inq().into()))),
+                sock => {
+                    let inline = sock.opts.oob_inline;
+                    Ok(Ret::Int(sock.tcb.as_ref().map_or(0, |t| t.inq(inline).into())))
+                }
             }),
             Call::IoctlOutq { .. } => Step::Done(match &self.tcp.socks[id] {
                 sock if sock.listener.is_some() => Err(Errno::EINVAL),
@@ -403,7 +406,7 @@ impl Stack {
         if sock.tcb.is_none() {
             return Step::Done(Err(sock.error.take().unwrap_or(Errno::EPIPE)));
         }
-        self.tcp_sync_route(now, id);
+        self.tcp_sync_route_to_send(now, id);
         let result = self.tcp_step(now, id, |tcb, cx| tcb.send(cx, Source::Shared(data), from, flags));
         self.tcp_release_closed(now, id);
         let sent = match result.expect("it has a connection") {

@@ -472,7 +472,7 @@ impl Tcb {
         if let Some(ca_rtt) = ca_rtt {
             self.update_min_rtt(cx, ca_rtt, flags.ack_maybe_delayed);
         }
-        let rto_min = u32::try_from(cx.sysctl.tcp_rto_min_us).unwrap_or(200_000);
+        let rto_min = self.rto_min_us(cx);
         self.rtt.sample(rtt, self.snd.una, self.snd.nxt, rto_min);
         self.set_rto(cx);
         self.backoff = 0;

@@ -76,6 +76,10 @@ impl Tcb {
             cx.mib.add(Counter::TcpOutSegs, u64::from(skb.pcount.max(1)));
         }
         self.totals.segs_out += skb.pcount.max(1);
+        if cx.queue_full {
+            self.enter_cwr(cx); // local congestion
+            return false;
+        }
         skb.sent = cx.now;
         self.rate_sent(skb);
         self.update_departure(cx, len);

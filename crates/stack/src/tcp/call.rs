@@ -323,6 +323,7 @@ impl Stack {
         let advmss = self.advmss(now, &dst, local, remote);
         let ip_id = self.tcp.rng.next_u32() as u16; // any 16 bits
         let generation = self.route_generation();
+        let way = self.tcp_way(now, Some(id), local, remote);
         let sock = &mut self.tcp.socks[id];
         let prep = &sock.prep;
         let seed = Seed {
@@ -331,6 +332,7 @@ impl Stack {
             iss,
             ts_offset,
             path_mtu: dst.mtu,
+            way,
             advmss,
             sndbuf: sock.opts.sndbuf,
             sndbuf_locked: prep.sndbuf_locked,

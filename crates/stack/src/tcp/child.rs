@@ -100,8 +100,10 @@ impl Stack {
         let sampled = (req.num_retrans == 0 && req.snt_synack != Instant::ZERO).then_some(req.snt_synack);
         let result = self.tcp_step(now, id, |tcb, cx| {
             cx.count(Counter::TcpPassiveOpens);
-            tcb.mtu_probe_init(cx);
+            // tcp_v4_syn_recv_sock, then tcp_init_transfer: the first segments have the path's size even when probing
+            // begins below it.
             tcb.sync_mss(cx, mtu);
+            tcb.mtu_probe_init(cx);
             tcb.initialize_rcv_mss();
             tcb.start_keepalive(cx);
             if let Some(sent) = sampled {
@@ -132,6 +134,7 @@ impl Stack {
         let serial = if req.serial != 0 { req.serial } else { self.sockets.serial() };
         let ip_id = self.tcp.rng.next_u32() as u16; // any 16 bits
         let generation = self.route_generation();
+        let way = self.tcp_way(now, Some(listener), req.local, req.remote);
         let parent = &self.tcp.socks[listener];
         let mut prep = parent.prep.clone();
         if prep.fastopen.has_queue() {
@@ -146,6 +149,7 @@ impl Stack {
             iss: req.snt_isn,
             ts_offset: req.ts_off,
             path_mtu: dst.mtu,
+            way,
             advmss: req.advmss,
             sndbuf: parent.opts.sndbuf,
             sndbuf_locked: prep.sndbuf_locked,

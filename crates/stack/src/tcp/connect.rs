@@ -28,6 +28,8 @@ pub(crate) struct Seed {
     pub(crate) ts_offset: u32,
     /// Path MTU, and the MSS that the route's interface allows to advertise.
     pub(crate) path_mtu: u32,
+    /// What the route says about paths by it.
+    pub(crate) way: crate::route::Metrics,
     pub(crate) advmss: u16,
     pub(crate) sndbuf: u32,
     pub(crate) sndbuf_locked: bool,
@@ -73,6 +75,7 @@ impl Tcb {
             mss: super::options::DEFAULT_MSS,
             gso_segs: 0,
             path_mtu: seed.path_mtu,
+            way: seed.way,
             mtup: super::mtuprobe::MtuProbe::default(),
             data: SendBuffer::at(iss),
             unsent: std::collections::VecDeque::new(),
@@ -357,12 +360,25 @@ impl Tcb {
         self.init_metrics(cx);
         // RFC 5681: one packet after more than one SYN or SYN-ACK was lost (TRUTH 12c).
         let lossy = self.recovery.undo_marker.is_some() && self.totals.total_retrans > 1;
-        self.window.cwnd = if lossy { 1 } else { INITIAL_WINDOW };
+        self.window.cwnd = if lossy { 1 } else { self.initial_window() };
         self.window.used_stamp = cx.now;
         self.snd.max_window = self.snd.max_window.max(self.snd.wnd);
         self.pacing_needed = self.pacing_needed || self.cc.needs_pacing();
         self.with_cc(cx, |cc, c| cc.init(c));
         self.init_buffer_space(cx);
+    }
+
+    /// `tcp_init_cwnd`: ten packets unless the route says `initcwnd`.
+    pub(crate) fn initial_window(&self) -> u32 {
+        if self.way.initcwnd > 0 { self.way.initcwnd } else { INITIAL_WINDOW }
+    }
+
+    /// `tcp_rto_min_us`: the route's `rto_min`, else the sysctl.
+    pub(crate) fn rto_min_us(&self, cx: &Cx<'_>) -> u32 {
+        match self.way.rto_min_ms {
+            0 => u32::try_from(cx.sysctl.tcp_rto_min_us).unwrap_or(200_000),
+            ms => ms.saturating_mul(1000),
+        }
     }
 
     /// `tcp_init_buffer_space`

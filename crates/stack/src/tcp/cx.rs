@@ -82,6 +82,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) confirm: bool,
     /// Orphans of the host (`tcp_orphan_count`).
     pub(crate) orphans: u32,
+    /// The queue of the way's interface takes nothing: `NET_XMIT_DROP`.
+    pub(crate) queue_full: bool,
     /// State changes of this step, for records.
     pub(crate) transitions: &'a mut Vec<(State, State)>,
 }

@@ -65,6 +65,19 @@ impl Stack {
         self.route_output(now, &flow).ok()
     }
 
+    /// The metrics of the route to `remote`.
+    pub(super) fn tcp_way(
+        &self,
+        now: Instant,
+        sock: Option<u32>,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> crate::route::Metrics {
+        let sock = sock.and_then(|s| self.tcp.socks.get(s));
+        let oif = sock.map_or(0, |s| s.opts.bound_if);
+        self.route_metrics(now, &Flow { dst: remote.ip(), src: local.ip(), oif, tos: 0 })
+    }
+
     /// `dst_metric_advmss`: the MSS that we announce on this route.
     pub(super) fn advmss(&self, now: Instant, dst: &Dst, local: SocketAddr, remote: SocketAddr) -> u16 {
         let flow = Flow { dst: remote.ip(), src: local.ip(), oif: 0, tos: 0 };
@@ -89,7 +102,10 @@ impl Stack {
         let mut tcb = self.tcp.socks.get_mut(id)?.tcb.take()?;
         self.tcp.memory.sockets = self.tcp.socks.len();
         let orphans = self.tcp.memory.count_orphans(now, self.config.profile, self.tcp.orphans);
+        let queue_full = self.tcp.full_queue.is_some()
+            && self.tcp.socks[id].dst.map(|(_, dst)| dst.ifindex) == self.tcp.full_queue;
         let mut cx = Cx {
+            queue_full,
             now,
             id: TcpId(id),
             sysctl: &self.sysctl.ns,
@@ -228,7 +244,12 @@ impl Stack {
         let generation = self.route_generation();
         let Some(sock) = self.tcp.socks.get(id) else { return };
         let Some(tcb) = &sock.tcb else { return };
-        if sock.dst.is_some_and(|(known, _)| known == generation) {
+        if let Some((known, dst)) = sock.dst
+            && known == generation
+        {
+            if dst.mtu != tcb.path_mtu {
+                self.tcp_step(now, id, |tcb, cx| tcb.sync_mss(cx, dst.mtu));
+            }
             return;
         }
         let (local, remote, path_mtu) = (tcb.local, tcb.remote, tcb.path_mtu);
@@ -237,7 +258,12 @@ impl Stack {
             self.tcp.socks[id].dst = None;
             return;
         };
-        self.tcp.socks[id].dst = Some((generation, dst));
+        let way = self.tcp_way(now, Some(id), local, remote);
+        let sock = &mut self.tcp.socks[id];
+        sock.dst = Some((generation, dst));
+        if let Some(tcb) = &mut sock.tcb {
+            tcb.way = way;
+        }
         if dst.mtu != path_mtu {
             // tcp_advertise_mss: a SYN that is repeated announces what the path bears now.
             let advmss = if connecting { self.advmss(now, &dst, local, remote) } else { u16::MAX };
@@ -245,6 +271,24 @@ impl Stack {
                 tcb.rcv.advmss = tcb.rcv.advmss.min(advmss);
                 tcb.sync_mss(cx, dst.mtu);
             });
+        }
+    }
+
+    /// The same before a program's data are sent: segments are cut for the way that was known (`tcp_current_mss` takes
+    /// the cached route as it is), and leave by the new one (`__sk_dst_check` in `__ip_queue_xmit`).
+    pub(crate) fn tcp_sync_route_to_send(&mut self, now: Instant, id: u32) {
+        let generation = self.route_generation();
+        let Some(sock) = self.tcp.socks.get(id) else { return };
+        let stale = sock.dst.filter(|(known, _)| *known != generation);
+        let established = sock.tcb.as_ref().filter(|t| !matches!(t.state(), State::SynSent | State::Close));
+        let (Some(_), Some(tcb)) = (stale, established) else { return self.tcp_sync_route(now, id) };
+        let (local, remote) = (tcb.local, tcb.remote);
+        let dst = self.tcp_route(now, Some(id), local, remote);
+        let way = self.tcp_way(now, Some(id), local, remote);
+        let sock = &mut self.tcp.socks[id];
+        sock.dst = dst.map(|dst| (generation, dst));
+        if let Some(tcb) = &mut sock.tcb {
+            tcb.way = way;
         }
     }
 
@@ -263,6 +307,10 @@ impl Stack {
             self.tcp.segments.clear();
             return;
         };
+        if self.tcp.full_queue == Some(dst.ifindex) {
+            self.tcp.segments.clear(); // NET_XMIT_DROP
+            return;
+        }
         let way = self.way_of_sock(id, local, remote, dst);
         let mut next_id = sock.ip_id;
         let mut segments = core::mem::take(&mut self.tcp.segments);

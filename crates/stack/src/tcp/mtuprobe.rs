@@ -136,9 +136,8 @@ impl Tcb {
     pub(crate) fn mtu_probe_acked(&mut self, cx: &mut Cx<'_>) {
         let Some(probe) = self.mtup.probe.filter(|p| !p.end.after(self.snd.una)) else { return };
         // Larger segments: the window in packets shrinks so that it stays the same in bytes.
-        let old = u64::from(self.mss);
-        let new = u64::from(self.mtu_to_mss(cx.sysctl, probe.size)).max(1);
-        let cwnd = (u64::from(self.window.cwnd) * old / new).max(1);
+        let old = u64::from(self.mss_to_mtu(self.mss.into()));
+        let cwnd = (u64::from(self.window.cwnd) * old / u64::from(probe.size).max(1)).max(1);
         self.window.cwnd = u32::try_from(cwnd).unwrap_or(u32::MAX);
         self.mtup.search_low = probe.size;
         self.mtup.probe = None;

@@ -240,7 +240,7 @@ impl Tcb {
     /// `tcp_cwnd_application_limited`: the application left the window unused for a timeout: halve the excess.
     fn cwnd_application_limited(&mut self, cx: &mut Cx<'_>) {
         if self.recovery.ca_state == super::cc::CaState::Open && !self.no_space.get() {
-            let initial = super::cc::INITIAL_WINDOW;
+            let initial = self.initial_window();
             let used = self.window.used.max(initial);
             if used < self.window.cwnd {
                 let w = &mut self.window;
@@ -269,6 +269,7 @@ impl Tcb {
     /// `tcp_cwnd_restart`: halve for every timeout of silence, down to the initial window (RFC 2861).
     fn cwnd_restart(&mut self, cx: &mut Cx<'_>, idle: core::time::Duration) {
         let mut cwnd = self.window.cwnd;
+        let initial = self.initial_window();
         self.with_cc(cx, |cc, c| cc.cwnd_event(c, super::cc::CaEvent::CwndRestart));
         let w = &mut self.window;
         w.ssthresh = if self.recovery.in_cwnd_reduction() {
@@ -276,7 +277,7 @@ impl Tcb {
         } else {
             w.ssthresh.max((w.cwnd >> 1) + (w.cwnd >> 2))
         };
-        let restart = super::cc::INITIAL_WINDOW.min(cwnd);
+        let restart = initial.min(cwnd);
         let mut left = idle;
         while left > self.rto && cwnd > restart {
             left -= self.rto;

@@ -89,7 +89,7 @@ impl Tcb {
             let len = segment.len();
             if offset < len {
                 let mut used = (len - offset).min(args.len - *copied);
-                if let Some(at) = self.urg_in.pending().then(|| self.urg_in.place()).flatten() {
+                if let Some(at) = self.urg_in.place() {
                     let ahead = at.minus(*seq);
                     if ahead == 0 && !args.oob_inline {
                         *seq += 1; // the urgent byte is not in the stream
@@ -140,7 +140,8 @@ impl Tcb {
     }
 
     fn urgent_at(&self, seq: SeqNum) -> bool {
-        self.urg_in.pending() && self.urg_in.place() == Some(seq)
+        // One that `MSG_OOB` has read leaves its place (TCP_URG_READ).
+        self.urg_in.place() == Some(seq)
     }
 
     /// `tcp_recv_urg`: the urgent byte (`MSG_OOB`).
@@ -163,9 +164,21 @@ impl Tcb {
     }
 
     /// `SIOCINQ` (`tcp_inq`): bytes that can be read.
-    pub(crate) fn inq(&self) -> u32 {
+    pub(crate) fn inq(&self, urgent_inline: bool) -> u32 {
         if matches!(self.state, State::SynSent | State::SynRecv) {
             return 0;
+        }
+        // Up to the urgent byte, while it is announced or waits to be read.
+        let mark = match self.urg_in {
+            UrgentIn::Announced(at) | UrgentIn::Valid(at, _) | UrgentIn::Read(at)
+                if !urgent_inline && !at.before(self.rcv.copied_seq) && at.before(self.rcv.nxt) =>
+            {
+                Some(at)
+            }
+            _ => None,
+        };
+        if let Some(at) = mark {
+            return (at - self.rcv.copied_seq) as u32; // checked: forward
         }
         let bytes = (self.rcv.nxt - self.rcv.copied_seq) as u32; // forward
         bytes.saturating_sub(u32::from(self.rx_done && bytes > 0))

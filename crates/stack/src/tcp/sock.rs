@@ -128,6 +128,8 @@ pub(crate) struct Tcp {
     pub(crate) time_wait_count: u32,
     /// `table_perturb`: a salt of port choices by destination; empty before the first.
     pub(crate) port_perturb: Vec<u32>,
+    /// The interface whose queue takes no packet.
+    pub(crate) full_queue: Option<crate::record::IfIndex>,
     /// Segments of the step that is being taken.
     pub(super) segments: Vec<super::cx::OutSegment>,
     /// Buffers for what bulk writers copy.
@@ -155,6 +157,7 @@ impl Tcp {
             memory: super::mem::TcpMemory::default(),
             time_wait_count: 0,
             port_perturb: Vec::new(),
+            full_queue: None,
             segments: Vec::new(),
             chunks: super::send_buffer::ChunkPool::default(),
             transitions: Vec::new(),

@@ -257,6 +257,8 @@ pub(crate) struct Tcb {
     /// Segments of a super-segment as the size goal last said (`gso_segs`).
     pub(crate) gso_segs: u16,
     pub(crate) path_mtu: u32,
+    /// The route's metrics as of its lookup (`dst_metric`).
+    pub(crate) way: crate::route::Metrics,
     pub(crate) mtup: super::mtuprobe::MtuProbe,
     pub(crate) data: SendBuffer,
     /// Written, not yet sent.

@@ -149,6 +149,13 @@ fn tokens(text: &str) -> Evaluated<Vec<Token>> {
     Ok(all)
 }
 
+/// What begins statements of Python that are not understood here.
+const PYTHON: &[&str] = &[
+    "import", "from", "for", "while", "if", "elif", "else", "def", "class", "return", "try", "except",
+    "finally", "with", "del", "global", "raise", "lambda", "yield", "async", "await", "nonlocal", "break",
+    "continue", "match",
+];
+
 struct Eval<'a> {
     tokens: &'a [Token],
     at: usize,
@@ -184,6 +191,11 @@ impl Eval<'_> {
     }
 
     fn statement(&mut self, text: &str, out: &mut String) -> Evaluated<()> {
+        if let Some(Token::Name(name)) = self.tokens.first()
+            && PYTHON.contains(&name.as_str())
+        {
+            return self.unsupported(text);
+        }
         if self.name("pass") {
             return Ok(());
         }
@@ -273,11 +285,8 @@ impl Eval<'_> {
     fn comparison(&mut self, depth: usize) -> Evaluated<Value> {
         let mut left = self.level(0, depth)?;
         let mut result = None;
-        loop {
-            let op = match self.tokens.get(self.at) {
-                Some(Token::Op(op @ ("==" | "!=" | "<" | "<=" | ">" | ">="))) => *op,
-                _ => break,
-            };
+        while let Some(Token::Op(op @ ("==" | "!=" | "<" | "<=" | ">" | ">="))) = self.tokens.get(self.at) {
+            let op = *op;
             self.at += 1;
             let right = self.level(0, depth)?;
             let holds = match (op, &left, &right) {

@@ -153,8 +153,8 @@ impl Tcb {
         cookie: &Cookie,
     ) {
         cx.count(Counter::TcpPassiveOpens);
-        self.mtu_probe_init(cx);
         self.sync_mss(cx, mtu);
+        self.mtu_probe_init(cx);
         self.initialize_rcv_mss();
         self.start_keepalive(cx);
         self.fo.pending = Some(Box::new(req.clone()));

@@ -44,7 +44,7 @@ impl Tcb {
             let two_rtts = self.rtt.srtt_us8 >> 2;
             let extra = if r.packets_out == 1 {
                 // A lone packet's ACK may be delayed.
-                u32::try_from(cx.sysctl.tcp_rto_min_us).unwrap_or(200_000)
+                self.rto_min_us(cx)
             } else {
                 TIMEOUT_MIN_US
             };

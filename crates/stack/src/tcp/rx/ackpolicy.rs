@@ -40,7 +40,7 @@ impl Tcb {
     }
 
     fn in_quickack_mode(&self, cx: &Cx<'_>) -> bool {
-        self.ack.quick > 0 && !self.in_pingpong(cx)
+        self.way.quickack || (self.ack.quick > 0 && !self.in_pingpong(cx))
     }
 
     /// `tcp_incr_quickack`
