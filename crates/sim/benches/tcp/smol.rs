@@ -115,8 +115,8 @@ fn pair() -> (Host, Host) {
     (Host::new(1, ba.clone(), ab.clone(), pool.clone()), Host::new(2, ab, ba, pool))
 }
 
-/// Gbit/s of CPU time, a frame at a time.
-pub(crate) fn bulk(total: u64, buffer: usize) -> f64 {
+/// Gbit/s of CPU time, a frame at a time or everything that waits.
+pub(crate) fn bulk(total: u64, buffer: usize, single: bool) -> f64 {
     let (mut a, mut b) = pair();
     let mut now = Instant::from_micros(1_000_000);
     let (client, server) = (a.add(buffer), b.add(buffer));
@@ -136,6 +136,18 @@ pub(crate) fn bulk(total: u64, buffer: usize) -> f64 {
         let socket = a.tcp(client);
         while socket.can_send() && sent < total {
             sent += socket.send_slice(&source).expect("open") as u64;
+        }
+        if !single {
+            a.poll(now);
+            b.poll(now);
+            let socket = b.tcp(server);
+            while socket.can_recv() {
+                let n = socket.recv_slice(&mut target).expect("open");
+                black_box(&target[..n]);
+                got += n as u64;
+            }
+            b.poll(now);
+            continue;
         }
         loop {
             let mut silent = true;

@@ -55,6 +55,7 @@ impl Stack {
             ifindex,
             name: name.into(),
             noarp: medium == Medium::Ip && kind != LinkKind::Loopback,
+            tso: false,
             kind,
             medium,
             mac,
@@ -238,6 +239,12 @@ impl Stack {
         iface.noarp = !on;
         // NETDEV_CHANGE with IFF_NOARP changed: neigh_changeaddr.
         self.neigh_ifdown(now, ifindex, false);
+        Ok(())
+    }
+
+    /// `ethtool -K X tso on` or `off`. New interfaces have it off, so that every packet on a wire is one that a wire bears.
+    pub fn link_set_tso(&mut self, ifindex: IfIndex, on: bool) -> Result<(), Errno> {
+        self.ifaces.get_mut(ifindex).ok_or(Errno::ENODEV)?.tso = on;
         Ok(())
     }
 

@@ -236,6 +236,8 @@ pub struct Interface {
     pub carrier: bool,
     /// `IFF_NOARP`: no neighbour resolution.
     pub noarp: bool,
+    /// `NETIF_F_TSO`: it takes TCP segments of up to 64 KiB over IPv4 and cuts them itself, if at all.
+    pub tso: bool,
     /// IPv4 addresses, primary ones first.
     pub addrs4: Vec<Ipv4IfAddr>,
     /// IPv6: addresses and what a router told us.

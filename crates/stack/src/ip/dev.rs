@@ -148,7 +148,7 @@ impl Stack {
             let ethernet = iface.medium == Medium::Ethernet;
             let limit =
                 iface.mtu as usize + if ethernet { wire::ethernet::HEADER_LEN + VLAN_HLEN } else { 0 };
-            if frame.len() <= limit {
+            if frame.len() <= limit || iface.tso {
                 self.out.tx.push_back((ifindex, frame));
                 return;
             }

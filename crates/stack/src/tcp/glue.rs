@@ -11,6 +11,7 @@ use wire::{Bytes, Frame, Instant};
 
 use super::TcpId;
 use super::cx::{Cx, Fate, OutSegment, Wake};
+use super::short::MAX_SUPER;
 use super::tcb::{State, Tcb};
 use super::timer::{Pending, TimerKind};
 use crate::call::PollEvents;
@@ -313,24 +314,31 @@ impl Stack {
         }
         let way = self.way_of_sock(id, local, remote, dst);
         let mut next_id = sock.ip_id;
+        let tso = self.takes_super_segments(&way);
         let mut segments = core::mem::take(&mut self.tcp.segments);
         for mut segment in segments.drain(..) {
             let rest = core::mem::take(&mut segment.payload);
             let mss = usize::from(segment.mss);
-            let mut ip_id = || {
+            let most = if tso && mss < MAX_SUPER { MAX_SUPER / mss * mss } else { mss };
+            // ip_select_ident_segs: a number for each segment on the wire.
+            let mut ip_id = |len: usize| {
                 let id = next_id;
-                next_id = id.wrapping_add(u16::from(!segment.without_socket));
-                (!segment.without_socket).then_some(id)
+                if segment.without_socket {
+                    return None;
+                }
+                next_id = id.wrapping_add(len.div_ceil(mss).max(1) as u16); // below 64 Ki
+                Some(id)
             };
             let mut at = 0;
-            while rest.len() - at > mss {
-                let cut = rest.slice(at..at + mss);
+            while rest.len() - at > most {
+                let cut = rest.slice(at..at + most);
                 // Below 64 KiB.
-                self.emit_one(now, &way, &segment, at as u32, cut, false, ip_id());
-                at += mss;
+                self.emit_one(now, &way, &segment, at as u32, cut, false, ip_id(most));
+                at += most;
             }
             let cut = if at == 0 { rest } else { rest.slice(at..rest.len()) };
-            self.emit_one(now, &way, &segment, at as u32, cut, true, ip_id());
+            let id = ip_id(cut.len());
+            self.emit_one(now, &way, &segment, at as u32, cut, true, id);
         }
         self.tcp.segments = segments;
         self.tcp.socks[id].ip_id = next_id;

@@ -18,6 +18,9 @@ use crate::record::IfIndex;
 use crate::route::RouteKind;
 use crate::socket::sock::pmtudisc;
 
+/// Payload of a super-segment: with the largest headers it is an IPv4 packet.
+pub(super) const MAX_SUPER: usize = 65_535 - MAX_HEADERS;
+
 /// The largest headers: IPv4 without options, TCP with all.
 const MAX_HEADERS: usize = ipv4::MIN_HEADER_LEN + tcp::MAX_HEADER_LEN;
 
@@ -64,6 +67,14 @@ impl Stack {
         Some(meta)
     }
 
+    /// The interface cuts segments itself (`sk_can_gso`).
+    pub(super) fn takes_super_segments(&self, way: &Way) -> bool {
+        self.ifaces.get(way.dst.ifindex).is_some_and(|iface| iface.tso)
+            && way.dst.kind == RouteKind::Unicast
+            && way.discover < pmtudisc::PROBE
+            && way.remote.is_ipv4()
+    }
+
     /// Sends a segment by a route to a neighbour, all headers written at once. Gives the payload back when it has to go
     /// the long way.
     #[inline]
@@ -83,7 +94,8 @@ impl Stack {
         let len = hlen + payload.len();
         let total = ipv4::MIN_HEADER_LEN + len;
         let plain = way.dst.kind == RouteKind::Unicast && way.discover < pmtudisc::PROBE;
-        if !plain || total > way.dst.mtu as usize || total > usize::from(u16::MAX) {
+        let fits = total <= way.dst.mtu as usize || self.takes_super_segments(way);
+        if !plain || !fits || total > usize::from(u16::MAX) {
             return Err(payload);
         }
         let (src, dst) = (*local.ip(), *remote.ip());
@@ -125,5 +137,106 @@ pub(super) fn is_same(a: &SocketAddr, b: &SocketAddr) -> bool {
         (SocketAddr::V4(a), SocketAddr::V4(b)) => a == b,
         (SocketAddr::V6(a), SocketAddr::V6(b)) => a.port() == b.port() && a.ip() == b.ip(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{MacAddr, Medium};
+
+    use super::*;
+    use crate::StackConfig;
+    use crate::call::{Call, Domain, Fd, Outcome, Ret, SockAddr, SockType};
+    use crate::socket::Pid;
+
+    const MTU: usize = 1500;
+
+    fn host(n: u8) -> (Stack, IfIndex, Pid) {
+        let mut stack =
+            Stack::new(StackConfig { name: format!("h{n}"), record: false, ..StackConfig::default() });
+        let nic = stack.add_interface("tun0", Medium::Ip, MacAddr::ZERO, MTU as u32);
+        stack.link_set_carrier(Instant::ZERO, nic, true).expect("just made");
+        stack.link_set_up(Instant::ZERO, nic, true).expect("just made");
+        stack.addr_add(Instant::ZERO, nic, Ipv4Addr::new(192, 0, 2, n).into(), 24).expect("new");
+        let pid = stack.spawn();
+        (stack, nic, pid)
+    }
+
+    fn done(stack: &mut Stack, now: Instant, pid: Pid, call: &Call) -> Result<Ret, crate::Errno> {
+        match stack.call(now, pid, call) {
+            Outcome::Done(result) => result,
+            Outcome::Block { .. } => panic!("{call:?} blocks"),
+        }
+    }
+
+    fn fd(result: Result<Ret, crate::Errno>) -> Fd {
+        match result {
+            Ok(Ret::Fd(fd, _)) => fd,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What `send` writes arrives; the frames that carried it. With `tso` the sender's interface cuts segments.
+    fn transfer(tso: bool, data: &[u8]) -> Vec<Frame> {
+        let (mut a, a_nic, a_pid) = host(1);
+        let (mut b, b_nic, b_pid) = host(2);
+        a.link_set_tso(a_nic, tso).expect("an interface");
+        let now = Instant::from_secs(5);
+        let stream = Call::Socket { domain: Domain::Inet, ty: SockType::Stream, protocol: 0, nonblock: true };
+        let listener = fd(done(&mut b, now, b_pid, &stream));
+        let addr = SockAddr::Ip(SocketAddr::from(([192, 0, 2, 2], 80)));
+        done(&mut b, now, b_pid, &Call::Bind { fd: listener, addr }).expect("free");
+        done(&mut b, now, b_pid, &Call::Listen { fd: listener, backlog: 1 }).expect("bound");
+        let client = fd(done(&mut a, now, a_pid, &stream));
+        let _ = done(&mut a, now, a_pid, &Call::Connect { fd: client, addr });
+        let (mut sent, mut got, mut frames, mut server) = (0, Vec::new(), Vec::new(), None);
+        let mut buffer = vec![0; 1 << 16];
+        for turn in 0..10_000 {
+            let now = now + core::time::Duration::from_micros(turn * 100);
+            a.handle_timeout(now);
+            b.handle_timeout(now);
+            sent += a.send_from(now, a_pid, client, &data[sent..]).unwrap_or(0);
+            while let Some((_, frame)) = a.poll_transmit() {
+                frames.push(frame.clone());
+                b.handle_frame(now, b_nic, frame);
+            }
+            if server.is_none()
+                && let Ok(Ret::Fd(fd, _)) =
+                    done(&mut b, now, b_pid, &Call::Accept { fd: listener, nonblock: true })
+            {
+                server = Some(fd);
+            }
+            if let Some(fd) = server {
+                while let Ok(n) = b.recv_into(now, b_pid, fd, &mut buffer) {
+                    got.extend_from_slice(&buffer[..n]);
+                }
+            }
+            while let Some((_, frame)) = b.poll_transmit() {
+                a.handle_frame(now, a_nic, frame);
+            }
+            if got.len() == data.len() {
+                break;
+            }
+        }
+        assert!(got == data, "{} of {} bytes arrived as they were", got.len(), data.len());
+        frames
+    }
+
+    /// `ip_select_ident_segs`: a super-segment takes as many identifications as segments.
+    #[test]
+    fn super_segments_carry_the_same_bytes_and_count_identifications_by_segment() {
+        let data: Vec<u8> = (0..500_000u32).map(|i| (i * 31 % 251) as u8).collect();
+        let cut = transfer(false, &data);
+        let whole = transfer(true, &data);
+        assert!(cut.iter().all(|f| f.len() <= MTU));
+        assert!(whole.iter().any(|f| f.len() > 10 * MTU), "the window allows more than ten segments");
+        assert!(whole.len() * 5 < cut.len());
+        let mut next = None;
+        for frame in whole.iter().filter(|f| f.head()[0] == 0x45 && f.len() > 60) {
+            let id = u16::from_be_bytes([frame.head()[4], frame.head()[5]]);
+            assert!(next.is_none_or(|next| next == id), "{next:?} then {id}");
+            let payload = frame.len() - 52;
+            next = Some(id.wrapping_add(payload.div_ceil(1448) as u16));
+        }
     }
 }
