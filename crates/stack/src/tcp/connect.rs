@@ -324,6 +324,7 @@ impl Tcb {
             self.ack.scheduled = true;
             self.enter_quickack_mode(cx, super::rx::ackpolicy::MAX_QUICKACKS);
             let at = cx.granularity.fire_at(cx.now, super::rx::ackpolicy::DELACK_MAX);
+            self.ack.timeout = cx.now + super::rx::ackpolicy::DELACK_MAX;
             self.arm_delayed_ack(cx, at);
             self.data_snd_check(cx);
         } else {

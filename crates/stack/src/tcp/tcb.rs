@@ -157,6 +157,8 @@ pub(crate) struct AckState {
     pub(crate) pingpong: u8,
     /// Delayed ACK time; zero before the first data.
     pub(crate) ato: Duration,
+    /// When the delayed ACK is due, before the timer wheel rounds (`icsk_ack.timeout`).
+    pub(crate) timeout: Instant,
     /// When data last arrived.
     pub(crate) last_received: Instant,
     /// Estimate of the peer's segment size.

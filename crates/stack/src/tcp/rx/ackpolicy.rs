@@ -5,13 +5,14 @@
 
 use core::time::Duration;
 
+use wire::Instant;
 use wire::tcp::Flags;
 
 use super::super::cx::Cx;
 use super::super::input::Segment;
 use super::super::tcb::{AckState, State, Tcb};
-use crate::KernelProfile;
 use crate::mib::Counter;
+use crate::{Granularity, KernelProfile};
 
 /// `TCP_ATO_MIN`, `TCP_DELACK_MIN`
 pub(crate) const ATO_MIN: Duration = Duration::from_millis(40);
@@ -214,12 +215,27 @@ impl Tcb {
         }
         let ato = ato.min(DELACK_MAX);
         let mut at = cx.granularity.fire_at(cx.now, ato);
+        // In ticks, as the kernel compares: the wheel fires up to a bucket after `icsk_ack.timeout`.
+        let (now, quarter) = match cx.granularity {
+            Granularity::Ideal => (cx.now, ato / 4),
+            Granularity::Wheel { .. } => {
+                let tick = cx.granularity.tick();
+                let since = u64::try_from(tick.as_nanos()).expect("a tick is at most 10 ms");
+                let quarter =
+                    u32::try_from(ato.as_nanos().div_ceil(tick.as_nanos()) / 4).expect("below 200 ms");
+                (Instant::from_nanos(cx.now.as_nanos() / since * since), tick * quarter)
+            }
+        };
+        let timeout = now + cx.ticks(ato);
         if let Some(armed) = self.timers.delayed_ack.deadline() {
-            if armed <= cx.now + ato / 4 {
+            if self.ack.timeout <= now + quarter {
                 self.send_ack(cx); // it was about to fire
                 return;
             }
             at = at.min(armed);
+            self.ack.timeout = self.ack.timeout.min(timeout);
+        } else {
+            self.ack.timeout = timeout;
         }
         self.ack.scheduled = true;
         self.arm_delayed_ack(cx, at);

@@ -244,3 +244,35 @@ fn challenges_are_limited_for_the_host() {
     }
     assert_eq!(sent(KernelProfile::V6_18, 1), [1, 1]);
 }
+
+/// traces-6.12-uml/10aW (HZ 100): the second copy comes within a quarter of the delay of the ACK that is due, so that
+/// ACK leaves at once; the probes follow the RTO of 210 ms, and the second one is too soon for an answer.
+#[test]
+fn a_delayed_ack_that_is_nearly_due_leaves_with_the_next_arrival_10a_w() {
+    let mut pair = Pair::of(0, crate::Granularity::Wheel { hz: 100 }, crate::KernelProfile::V6_12);
+    let (client, _server) = small_receiver(&mut pair, 4096);
+    for _ in 0..20 {
+        pair.send(C, client, 1000).unwrap();
+    }
+    pair.run_ms(1200);
+    let start = pair.seen[0].at;
+    let line = |s: &super::fixture::Seen| {
+        let ms = (s.at - start).as_millis();
+        format!("{} {} {} {} {ms}", if s.from == C { 'C' } else { 'S' }, s.flags, s.seq.max(s.ack), s.len)
+    };
+    let got: Vec<String> = pair.seen.iter().map(line).collect();
+    let expected = [
+        "C P. 1 1000 0",
+        "C . 1001 1448 0",
+        "S . 1001 0 0",
+        "S . 2449 0 50",
+        "C . 2449 1448 50",
+        "C P. 3897 552 50",
+        "C . 3897 552 80",
+        "S . 4449 0 80",
+        "C . 4448 0 300",
+        "S . 4449 0 300",
+        "C . 4448 0 730",
+    ];
+    assert_eq!(got, expected);
+}
