@@ -172,6 +172,7 @@ impl Tcb {
         if prior_packets == 0 {
             if flags.dsacking_ack {
                 self.fastretrans_alert(cx, prior_snd_una, 0, &mut flags, &mut rexmit);
+                newly_delivered(cx, self.recovery.delivered.wrapping_sub(delivered), flags.ece);
             }
             self.ack_probe(cx);
             self.process_tlp_ack(cx, seg.ack, flags);
@@ -207,6 +208,9 @@ impl Tcb {
                 self.send_challenge_ack(cx);
             }
             return Err(DropReason::TcpTooOldAck);
+        }
+        if flags.update_ts_recent && cx.profile >= KernelProfile::V6_12 {
+            self.replace_ts_recent(cx, seg.seq); // an old ACK can carry new data
         }
         if !seg.header.options.sack().is_empty() && self.opts.sack {
             let mut sack = SackState {
