@@ -356,7 +356,8 @@ pub struct Fault {
     /// forge: `arp-reply HOST-OR-MAC`, `icmp TYPE CODE` (then `from ADDRESS`, `mtu N`), `tcp-reset`, or `bytes HEX`.
     pub reply: Option<String>,
     /// forge: how a TCP segment's copy differs, in words such as `flags R`, `seq +100` (or -100), `ack +1`, `tsval -5000`,
-    /// `tsecr +1`, `window 0`, `data none`, `data "other bytes"`, `no-options`; it follows at once, or after `by`.
+    /// `tsecr +1`, `window 0`, `data none`, `data "other bytes"`, `no-options`, `ce` (marked as by a
+    /// congested router); it follows at once, or after `by`.
     pub copy: Option<String>,
     /// forge: true when the packet itself is lost.
     pub instead: Option<bool>,

@@ -25,6 +25,8 @@ pub struct ForgedCopy {
     pub tsecr: Option<i32>,
     /// Without options.
     pub no_options: bool,
+    /// Congestion is experienced: the ECN field of the IP header is CE (RFC 3168), as a router marks it.
+    pub ce: bool,
     /// The payload.
     pub data: Option<Vec<u8>>,
 }
@@ -56,7 +58,7 @@ const LETTERS: &[(char, Flags)] = &[
 const MAX_DATA: usize = 1400;
 
 const HINT: &str = "write such words as `flags R`, `seq +100`, `ack -1`, `window 0`, `tsval -5000`, `tsecr +1`, \
-                    `no-options`, `data none`, `data \"bytes\"`";
+                    `no-options`, `ce`, `data none`, `data \"bytes\"`";
 
 impl ForgedCopy {
     /// Reads `flags R seq +100 data "bytes"`.
@@ -72,8 +74,9 @@ impl ForgedCopy {
                 message,
                 hint: Some(HINT.to_string()),
             };
-            if word == "no-options" {
-                copy.no_options = true;
+            if word == "no-options" || word == "ce" {
+                copy.no_options |= word == "no-options";
+                copy.ce |= word == "ce";
                 continue;
             }
             let Some((value, value_span)) = next_word(text, &mut at) else {
@@ -144,6 +147,9 @@ impl ForgedCopy {
         header.emit(&mut segment);
         let link = level.ethernet.map_or(0, |h| h.header_len());
         let mut head = *ip;
+        if self.ce {
+            head.tos |= 3;
+        }
         head.total_len = u16::try_from(ip.header_len() + segment.len()).ok()?;
         let mut out = Frame::with_headroom(wire::frame::MAX_HEADROOM, segment.len());
         out.put(&segment);
@@ -185,6 +191,9 @@ impl core::fmt::Display for ForgedCopy {
         }
         if self.no_options {
             words.push_str(" no-options");
+        }
+        if self.ce {
+            words.push_str(" ce");
         }
         if let Some(data) = &self.data {
             let _ = write!(words, " data {} B", data.len());
