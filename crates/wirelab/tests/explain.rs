@@ -135,6 +135,14 @@ fn shut_windows_idle_connections_and_full_queues_are_told() {
     holds("abort-on-overflow", &[], &["answered a third packet with a RST"], &[]);
 }
 
+/// TRUTH 10d, 10f.
+#[test]
+fn slow_start_is_told_by_its_round_trips_and_the_algorithm_that_decides() {
+    let rounds = "sent 10, 20, 40 segments in its first round trips";
+    holds("slow-start", &[], &[rounds, "tcp_congestion_control=cubic"], &[]);
+    holds("congestion-reno", &[], &["tcp_congestion_control=reno", "link's queue was full"], &[]);
+}
+
 /// TRUTH 7, §13.
 #[test]
 fn old_timestamps_are_told_where_they_count() {

@@ -565,6 +565,7 @@ fn default_of(sysctl: &str) -> Option<&'static str> {
         "tcp_syn_retries" => "6",
         "tcp_syn_linear_timeouts" => "4",
         "tcp_synack_retries" => "5",
+        "tcp_congestion_control" => "cubic",
         "tcp_early_retrans" => "3",
         "tcp_retries2" => "15",
         "tcp_orphan_retries" | "tcp_abort_on_overflow" | "tcp_rfc1337" | "tcp_mtu_probing" => "0",

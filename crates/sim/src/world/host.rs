@@ -147,7 +147,7 @@ impl Host {
 }
 
 /// Settings without an interface that decide what a run shows.
-const TOLD: [&str; 29] = [
+const TOLD: [&str; 30] = [
     "net/core/rmem_default",
     "net/core/somaxconn",
     "net/ipv4/icmp_ratelimit",
@@ -157,6 +157,7 @@ const TOLD: [&str; 29] = [
     "net/ipv4/ip_no_pmtu_disc",
     "net/ipv4/ipfrag_time",
     "net/ipv4/tcp_abort_on_overflow",
+    "net/ipv4/tcp_congestion_control",
     "net/ipv4/tcp_early_retrans",
     "net/ipv4/tcp_fin_timeout",
     "net/ipv4/tcp_keepalive_time",

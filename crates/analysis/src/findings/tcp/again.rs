@@ -108,7 +108,6 @@ fn groups<'s, 'a>(case: &Case<'_>, segments: &'s [Segment<'a>]) -> Vec<Group<'s,
 /// The timer that ran at the sender just before, else what had just arrived there.
 fn cause(case: &Case<'_>, s: &Segment<'_>) -> Cause {
     let before = case.journal.records[..s.t.record].iter().rev();
-    let mut known = false;
     for r in before.take_while(|r| r.at == s.t.at) {
         if r.node != s.t.from {
             continue;
@@ -118,11 +117,9 @@ fn cause(case: &Case<'_>, s: &Segment<'_>) -> Cause {
             What::Timer { name: "RTO" | "SYN-ACK", .. } => return Cause::Timer,
             What::Timer { name: "RACK", .. } => return Cause::Rack,
             What::Rx { .. } => return Cause::Acks,
-            What::Timer { .. } | What::Call { .. } => known = true,
             _ => {}
         }
     }
-    let _ = known;
     Cause::Unknown
 }
 

@@ -15,6 +15,7 @@ use crate::traffic::Transmission;
 
 mod again;
 mod close;
+mod growth;
 mod handshake;
 mod idle;
 mod paws;
@@ -107,6 +108,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     handshake::find(case, &segments, out);
     reset::find(case, &segments, out);
     close::find(case, &segments, &lives, out);
+    growth::find(case, &segments, out);
     window::find(case, &segments, out);
     idle::find(case, &segments, out);
     queues::find(case, &segments, out);

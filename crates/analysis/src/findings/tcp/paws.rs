@@ -10,8 +10,12 @@ use super::dropped_header;
 use crate::explain::Ref;
 use crate::findings::{Case, Findings};
 
+/// A segment, and its timestamp.
+type Dropped = (Ref, Option<u32>);
+
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let mut syns: BTreeMap<NodeId, Vec<Ref>> = BTreeMap::new();
+    let mut segments: BTreeMap<(NodeId, String), Vec<Dropped>> = BTreeMap::new();
     for (i, r) in case.journal.records.iter().enumerate() {
         let What::Drop { reason: DropReason::TcpRfc7323Paws, packet, id, .. } = &r.what else { continue };
         let Some((header, src)) = dropped_header(packet.as_slice()) else { continue };
@@ -20,13 +24,28 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
             syns.entry(r.node).or_default().push(at);
             continue;
         }
-        let (host, peer) = (case.name(r.node), case.who(src));
-        let val = header.options.timestamps().map_or(String::new(), |t| format!(" ({})", t.val));
-        let text = format!(
-            "{host} dropped a segment from {peer} although its sequence number fits: its timestamp{val} is older than the \
-             last one seen (PAWS)"
-        );
-        out.say("paws", text, [at]);
+        segments
+            .entry((r.node, case.who(src)))
+            .or_default()
+            .push((at, header.options.timestamps().map(|t| t.val)));
+    }
+    for ((node, peer), dropped) in segments {
+        let host = case.name(node);
+        let text = match dropped[..] {
+            [(_, val)] => {
+                let val = val.map_or(String::new(), |v| format!(" ({v})"));
+                format!(
+                    "{host} dropped a segment from {peer} although its sequence number fits: its timestamp{val} is older \
+                     than the last one seen (PAWS)"
+                )
+            }
+            _ => format!(
+                "{host} dropped {} segments from {peer} although their sequence numbers fit: their timestamps are older \
+                 than the last one seen (PAWS)",
+                dropped.len()
+            ),
+        };
+        out.say("paws", text, dropped.iter().map(|d| d.0));
         out.decides(host, "net.ipv4.tcp_timestamps");
     }
     for (node, refs) in syns {
