@@ -341,3 +341,61 @@ fn bulk_data_arrives_whole_on_a_lossy_link() {
     }));
     assert!(got == expected, "{} bytes of {}", got.len(), expected.len());
 }
+
+#[test]
+fn dropping_a_stream_that_lingers_does_not_wait() {
+    let mut lab = lab();
+    let [client, server] = lab.pair(10 * MS);
+    lab.start(&server, async { echo(TcpListener::bind("0.0.0.0:7").await.unwrap()).await });
+    lab.run(client.scope(async {
+        let mut stream = TcpStream::connect("server:7").await.unwrap();
+        #[expect(deprecated, reason = "it is what is asked about")]
+        stream.set_linger(Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(stream.linger().unwrap(), Some(Duration::from_secs(5)));
+        stream.write_all(b"last words").await.unwrap();
+        let before = Instant::now();
+        drop(stream);
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }));
+    lab.advance(Duration::from_secs(1));
+    let ss = client.with_stack(|stack, now| stack.ss_tan(now)).unwrap();
+    // The echo finds nobody any more: unread data, so a RST; nothing is left in either state.
+    assert!(!ss.contains("ESTAB") && !ss.contains("FIN-WAIT-1"), "{ss}");
+}
+
+#[test]
+fn many_tasks_wait_for_one_socket_and_none_is_forgotten() {
+    let mut lab = lab();
+    let [client, server] = lab.pair(MS);
+    lab.start(&server, async {
+        let socket = Arc::new(UdpSocket::bind("0.0.0.0:9").await.unwrap());
+        for _ in 0..10 {
+            let socket = socket.clone();
+            net::spawn(async move {
+                let mut buf = [0; 8];
+                loop {
+                    let (len, from) = socket.recv_from(&mut buf).await.unwrap();
+                    socket.send_to(&buf[..len], from).await.unwrap();
+                }
+            });
+        }
+    });
+    lab.run(client.scope(async {
+        let socket = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+        for n in 0..100u8 {
+            socket.send_to(&[n], "server:9").await.unwrap();
+        }
+        let mut got = Vec::new();
+        while got.len() < 100 {
+            let mut buf = [0; 8];
+            timeout(Duration::from_secs(5), socket.recv_from(&mut buf)).await.unwrap().unwrap();
+            got.push(buf[0]);
+        }
+        got.sort_unstable();
+        assert!(got.iter().copied().eq(0..100));
+        // A wait that was given up leaves nothing behind.
+        assert!(timeout(MS, socket.readable()).await.is_err());
+        socket.send_to(b"x", "server:9").await.unwrap();
+        socket.readable().await.unwrap();
+    }));
+}
