@@ -13,7 +13,7 @@ use crate::tcp::fastopen::keys::Keys;
 use crate::tcp::info::INFO_BYTES;
 use crate::tcp::notes::sof;
 use crate::tcp::tcb::{Nagle, State};
-use crate::{Errno, Stack};
+use crate::{Errno, KernelProfile, Stack};
 
 /// `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL`
 const MAX_KEEP_SECONDS: i32 = 32_767;
@@ -346,6 +346,9 @@ impl Stack {
 
     /// `TCP_FASTOPEN…`; who may set them depends on the state.
     fn set_fastopen(&mut self, id: u32, opt: SockOpt, value: &OptValue) -> Result<(), Errno> {
+        if self.config.profile <= KernelProfile::V4_4 && opt != SockOpt::TCP_FASTOPEN {
+            return Err(Errno::ENOPROTOOPT); // they came with 4.11 and 4.15
+        }
         let sock = &mut self.tcp.socks[id];
         let listens = sock.listener.is_some();
         let closed = !listens && sock.tcb.as_ref().is_none_or(|t| t.state() == State::Close);

@@ -19,7 +19,7 @@ use crate::tcp::request::RequestSock;
 use crate::tcp::rto::INITIAL_RTO;
 use crate::tcp::tcb::{State, Tcb};
 use crate::tcp::timer::Pending;
-use crate::{DropReason, Stack};
+use crate::{DropReason, KernelProfile, Stack};
 
 /// How long a connection that a RST ended counts against the queue: a defence against forged sources.
 const RESET_STAYS: Duration = Duration::from_secs(60);
@@ -158,7 +158,7 @@ impl Tcb {
         self.initialize_rcv_mss();
         self.start_keepalive(cx);
         self.fo.pending = Some(Box::new(req.clone()));
-        self.fo.child = true;
+        self.fo.child = cx.profile >= KernelProfile::V6_18; // TCPI_OPT_TFO_CHILD is of 6.16
         // The window of a SYN is never scaled.
         self.snd.wnd = u32::from(seg.header.window);
         self.snd.max_window = self.snd.wnd;

@@ -58,7 +58,11 @@ fn info(pair: &mut Pair, host: usize, fd: i32) -> Vec<u8> {
 
 /// A segment of the client's address, made by hand.
 fn forged(header: Header, payload: &[u8]) -> Frame {
-    let (src, dst) = (ADDRS[C].parse().unwrap(), ADDRS[S].parse().unwrap());
+    forged_from(ADDRS[C], header, payload)
+}
+
+fn forged_from(source: &str, header: Header, payload: &[u8]) -> Frame {
+    let (src, dst) = (source.parse().unwrap(), ADDRS[S].parse().unwrap());
     let hlen = header.header_len();
     let mut bytes = vec![0; 20 + hlen];
     bytes.extend_from_slice(payload);
@@ -560,7 +564,7 @@ fn the_mss_of_the_last_syn_ack_bounds_the_data() {
 }
 
 #[test]
-fn a_host_remembers_round_trips_and_a_longer_one_sets_the_first_timeout() {
+fn a_host_remembers_round_trips_until_they_are_flushed() {
     // tcp_update_metrics, tcp_init_metrics
     let mut pair = Pair::new(400);
     let (client, server) = pair.established();
@@ -682,4 +686,63 @@ fn data_soon_after_the_syn_ack_makes_the_connection_interactive() {
     assert_eq!(pair.trace(), Vec::<String>::new());
     pair.close(C, fd);
     assert_eq!(pair.trace(), ["C F. 1901 ack 501"]);
+}
+
+#[test]
+fn a_longer_round_trip_of_before_sets_the_first_timeout() {
+    // tcp_init_metrics: rto = rtt + max(2 rtt, tcp_rto_min), when the cached one is above the handshake's.
+    let mut pair = Pair::new(0);
+    pair.rule = Box::new(|_| Fate::Delay(200));
+    let listener = pair.listen(80, 8);
+    let first = pair.socket(C, true);
+    pair.connect(first, 80).unwrap_err();
+    pair.run_secs(1);
+    let server = pair.accept(listener).unwrap();
+    pair.close(C, first);
+    pair.run_secs(1);
+    pair.close(S, server);
+    pair.run_secs(2);
+    pair.rule = Box::new(|_| Fate::Pass);
+    let second = pair.socket(C, true);
+    pair.connect(second, 80).unwrap_err();
+    pair.run_ms(50);
+    let info = info(&mut pair, C, second);
+    let word = |at: usize| u32::from_ne_bytes(*info[at..].first_chunk().unwrap());
+    assert!((1_196_000..=1_216_000).contains(&word(8)), "tcpi_rto {}", word(8));
+    assert!(word(68) < 5_000, "tcpi_rtt is the handshake's: {}", word(68));
+}
+
+#[test]
+fn without_cookies_a_peer_that_was_here_before_gets_into_the_last_quarter() {
+    // tcp_conn_request, tcp_peer_is_proven
+    let mut pair = Pair::new(0);
+    pair.sysctl(S, "net.ipv4.tcp_syncookies", "0");
+    pair.sysctl(S, "net.ipv4.tcp_max_syn_backlog", "4");
+    let listener = pair.listen(80, 64);
+    let syn = |n: u16| Header {
+        src_port: n,
+        dst_port: 80,
+        seq: SeqNum(7),
+        flags: SYN,
+        window: 999,
+        ..Header::default()
+    };
+    for proven in [false, true] {
+        for n in 0..9 {
+            let frame = forged_from("192.0.2.77", syn(100 + n), &[]);
+            pair.inject(S, &frame);
+        }
+        let fd = pair.socket(C, true);
+        pair.connect(fd, 80).unwrap_err();
+        pair.run_ms(100);
+        assert_eq!(pair.accept(listener).is_ok(), proven);
+        // The flood is forgotten; the client comes in and ends well.
+        pair.run_secs(70);
+        pair.close(C, fd);
+        pair.run_secs(1);
+        while let Ok(server) = pair.accept(listener) {
+            pair.close(S, server);
+        }
+        pair.run_secs(1);
+    }
 }
