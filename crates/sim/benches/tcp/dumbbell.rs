@@ -22,8 +22,8 @@ const WARM: Instant = Instant::from_secs(5);
 pub(crate) fn rows(args: &Args) {
     let seconds = args.scaled(args.number("seconds", 10));
     let rows = [
-        ("dumbbell 10 flows, 4 MiB buffers", 4 << 20, Bar::figure(700_000.0, 1_800_000.0)),
-        ("dumbbell256k 10 flows", 256 << 10, Bar::figure(1_200_000.0, 2_200_000.0)),
+        ("dumbbell 10 flows, 4 MiB buffers", 4 << 20, Bar::ratio(0.68, 1.7)),
+        ("dumbbell256k 10 flows", 256 << 10, Bar::ratio(0.6, 1.1)),
     ];
     for (row, buffer, bar) in rows {
         let flows = args.number("flows", 10);

@@ -93,15 +93,26 @@ impl Stack {
         {
             return Ok(known.route);
         }
-        let found = self.route_input_why(now, flow, iif);
-        if let Ok(route) = found
-            && route.kind == RouteKind::Local
+        let forward_slot = super::RxRoute::forward_slot(src, dst);
+        if let Some(known) = self.ip.forward_routes.get(forward_slot)
+            && (known.generation, known.iif, known.src, known.dst) == (generation, iif, src, dst)
         {
-            let entry = super::RxRoute { generation, iif, src, dst, route };
+            return Ok(known.route);
+        }
+        let found = self.route_input_why(now, flow, iif);
+        let Ok(route) = found else { return found };
+        let entry = super::RxRoute { generation, iif, src, dst, route };
+        if route.kind == RouteKind::Local {
             if self.ip.rx_routes.is_empty() {
                 self.ip.rx_routes.resize(super::RX_ROUTES, entry);
             }
             self.ip.rx_routes[slot] = entry;
+        } else if route.kind == RouteKind::Unicast && !self.fib.has_exceptions() {
+            // Without exceptions nothing about it depends on the time.
+            if self.ip.forward_routes.is_empty() {
+                self.ip.forward_routes.resize(super::FORWARD_ROUTES, entry);
+            }
+            self.ip.forward_routes[forward_slot] = entry;
         }
         found
     }

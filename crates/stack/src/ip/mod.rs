@@ -52,12 +52,17 @@ pub(crate) struct IpState {
     pub(crate) mcast: mcast::Memberships,
     /// Empty until the first packet for this host, then [`RX_ROUTES`] slots.
     rx_routes: Vec<RxRoute>,
+    /// The same of packets that are forwarded: empty until the first, then [`FORWARD_ROUTES`] slots.
+    forward_routes: Vec<RxRoute>,
 }
 
 /// Routes of arriving packets that are remembered, a power of two.
 const RX_ROUTES: usize = 16;
 
-/// One remembered route to ourselves; void when the routing generation has moved on.
+/// Routes of forwarded packets that are remembered, a power of two: only routers pay for them.
+const FORWARD_ROUTES: usize = 1024;
+
+/// One remembered route; void when the routing generation has moved on.
 #[derive(Clone, Copy, Debug)]
 struct RxRoute {
     generation: u32,
@@ -71,8 +76,18 @@ impl RxRoute {
     /// Where a pair of addresses is remembered.
     #[inline]
     fn slot(src: Ipv4Addr, dst: Ipv4Addr) -> usize {
-        let mixed = (src.to_bits() ^ dst.to_bits().rotate_left(16)).wrapping_mul(0x9e37_79b9);
-        (mixed >> 28) as usize % RX_ROUTES
+        (RxRoute::mixed(src, dst) >> 28) as usize % RX_ROUTES
+    }
+
+    /// The same for a pair whose packets are forwarded.
+    #[inline]
+    fn forward_slot(src: Ipv4Addr, dst: Ipv4Addr) -> usize {
+        (RxRoute::mixed(src, dst) >> 22) as usize % FORWARD_ROUTES
+    }
+
+    #[inline]
+    fn mixed(src: Ipv4Addr, dst: Ipv4Addr) -> u32 {
+        (src.to_bits() ^ dst.to_bits().rotate_left(16)).wrapping_mul(0x9e37_79b9)
     }
 }
 
@@ -84,6 +99,7 @@ impl IpState {
             reasm6: reasm::Reassembly::default(),
             mcast: mcast::Memberships::new(rng),
             rx_routes: Vec::new(),
+            forward_routes: Vec::new(),
         }
     }
 }
