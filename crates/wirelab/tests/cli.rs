@@ -255,3 +255,38 @@ fn a_setting_from_the_command_line_changes_the_run_and_what_the_explanation_says
         assert!(text.contains("net.ipv4.neigh.eth0.mcast_solicit=1 (client)"), "{text}");
     }
 }
+
+#[test]
+fn drill_runs_scripts_and_tells_people_scripts_and_ci_servers_apart() {
+    let dir = temp();
+    let script = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("written");
+    let socket = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n+0 bind(3, ..., ...) = 0\n";
+    script("good.pkt", &format!("{socket}+0 listen(3, 1) = 0\n"));
+    let good = wirelab(dir.path(), &["drill", "good.pkt"]);
+    assert_eq!(
+        (good.status.code(), stdout(&good).as_str()),
+        (Some(0), "good.pkt: passed\n"),
+        "{}",
+        stderr(&good)
+    );
+    script("bad.pkt", &format!("{socket}+0 listen(3, 1) = -1 EINVAL (Invalid argument)\n"));
+    script("odd.pkt", &format!("{socket}+0 `modprobe tcp_vegas`\n"));
+    let all = wirelab(dir.path(), &["drill", ".", "--junit", "out.xml"]);
+    assert_eq!(all.status.code(), Some(1));
+    let text = stdout(&all);
+    assert!(
+        text.contains("./bad.pkt:3: runtime error in listen call: Expected result -1 but got 0"),
+        "{text}"
+    );
+    assert!(text.contains("./odd.pkt:3: command not understood") && text.contains("(unsupported)"), "{text}");
+    assert!(text.contains("listen(3, 1) = 0"), "the ladder shows the call: {text}");
+    assert!(text.ends_with("1 passed, 1 failed, 1 unsupported on stack 6.18\n"), "{text}");
+    let junit = std::fs::read_to_string(dir.path().join("out.xml")).expect("it was written");
+    assert!(junit.contains("tests=\"3\" failures=\"1\" skipped=\"1\""), "{junit}");
+    let value = json(&wirelab(dir.path(), &["drill", ".", "--json"]));
+    assert_eq!(value["failed"], 1);
+    assert_eq!(value["scripts"][0]["fault"]["line"], 3);
+    let none = wirelab(dir.path(), &["drill", "nothing.pkt"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(stderr(&none).contains("cannot read nothing.pkt"));
+}
