@@ -166,7 +166,7 @@ impl Stack {
     }
 
     fn tcp_wake(&mut self, id: u32, wake: Wake) {
-        if !(wake.readable || wake.writable || wake.changed) {
+        if !(wake.readable || wake.writable || wake.changed || wake.error) {
             return;
         }
         let Some(sock) = self.tcp.socks.get(id) else { return };
