@@ -135,6 +135,14 @@ fn shut_windows_idle_connections_and_full_queues_are_told() {
     holds("abort-on-overflow", &[], &["answered a third packet with a RST"], &[]);
 }
 
+/// TRUTH 10c.
+#[test]
+fn nagle_and_the_delayed_ack_are_told_only_where_they_meet() {
+    let met = "waited 60 ms for the ACK of the first (Nagle's algorithm)";
+    holds("nagle-delayed-ack", &[], &[met, "TCP_NODELAY=0"], &[]);
+    holds("nagle", &[], &[], &["Nagle's algorithm"]);
+}
+
 /// TRUTH 10d, 10f.
 #[test]
 fn slow_start_is_told_by_its_round_trips_and_the_algorithm_that_decides() {

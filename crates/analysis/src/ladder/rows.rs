@@ -75,7 +75,8 @@ pub(super) fn of(
         }
         let routine = is_routine(r)
             || hidden.has(r, traffic)
-            || setting_up.is_some() && (is_setup(r) || above && is_made_by_hand(r));
+            || setting_up.is_some() && (is_setup(r) || above && is_made_by_hand(r))
+            || above && is_flooded(r);
         if !options.setup && routine {
             continue;
         }
@@ -128,6 +129,11 @@ fn is_command(journal: &Journal, r: &Record, program: u32) -> bool {
 /// Commands and what follows from them, before the first packet and call.
 fn is_setup(r: &Record) -> bool {
     matches!(r.what, What::Admin { .. } | What::Addr { .. } | What::Link { .. } | What::Route { .. })
+}
+
+/// What a switch sent to everybody: no part of an answer about TCP.
+fn is_flooded(r: &Record) -> bool {
+    matches!(r.what, What::Drop { reason: stack::DropReason::IpOthersHost, .. })
 }
 
 fn is_made_by_hand(r: &Record) -> bool {

@@ -18,6 +18,7 @@ mod close;
 mod growth;
 mod handshake;
 mod idle;
+mod nagle;
 mod paws;
 mod queues;
 mod reset;
@@ -111,6 +112,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     growth::find(case, &segments, out);
     window::find(case, &segments, out);
     idle::find(case, &segments, out);
+    nagle::find(case, &segments, out);
     queues::find(case, &segments, out);
     paws::find(case, out);
 }
