@@ -27,7 +27,9 @@ impl Host for Kernel {
         let whole = if a.remote.is_ipv6() { 128 } else { 32 };
         let mut batch = String::new();
         if !config.is_anyip {
-            batch += &format!("addr add {}/{} dev tun0\n", a.local, a.prefix_len);
+            // The kernel finds at its leisure that a device without neighbours needs no DAD.
+            let nodad = if a.local.is_ipv6() { " nodad" } else { "" };
+            batch += &format!("addr add {}/{} dev tun0{nodad}\n", a.local, a.prefix_len);
         }
         // packetdrill adds the way to the gateway when the address did not bring it (`via` fails else).
         let via = if config.is_anyip { String::new() } else { format!(" via {}", a.gateway) };

@@ -172,12 +172,13 @@ pub fn effective_options(case: &Case, options: &[(String, Option<String>)]) -> O
     Options { all: own.into_iter().chain(given.iter().cloned()).collect(), given }
 }
 
-/// Runs one script, again when only its time was wrong and the host's clock is the machine's.
+/// Runs one script, again when only its time was wrong (a packet that is late enough does not come at all) and the host's clock is the machine's.
 pub fn run_case(case: &Case, options: &[(String, Option<String>)], host: &dyn Host) -> Outcome {
     let mut outcome = run_once(case, options, host);
     for _ in 1..host.tries() {
         match &outcome.verdict {
-            Verdict::Failed(fault) if fault.message.contains("timing error") => {}
+            Verdict::Failed(fault)
+                if fault.message.contains("timing error") || fault.message.contains("Timed out") => {}
             _ => break,
         }
         outcome = run_once(case, options, host);

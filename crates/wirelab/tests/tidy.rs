@@ -111,6 +111,24 @@ fn deterministic_crates_hold_no_hash_maps_clocks_or_threads() {
 }
 
 #[test]
+fn unsafe_code_lives_where_the_kernel_or_c_is_and_gives_its_reason() {
+    // One more: the call of an AVX2 function once the processor was asked (wire::checksum).
+    let homes = ["crates/linux/", "crates/drill-so/", "crates/wire/src/checksum"];
+    let word = concat!("uns", "afe ");
+    for (path, text) in sources() {
+        let relative = path.strip_prefix(root()).expect("inside").to_string_lossy().into_owned();
+        let uses = text.lines().filter(|l| !l.trim_start().starts_with("//") && l.contains(word));
+        let blocks = uses.filter(|l| l.contains(concat!("uns", "afe {"))).count();
+        if blocks == 0 {
+            continue;
+        }
+        assert!(homes.iter().any(|h| relative.starts_with(h)), "{relative}: unsafe code is for {homes:?}");
+        let reasons = text.matches("SAFETY:").count();
+        assert!(reasons > 0, "{relative}: unsafe without a SAFETY comment");
+    }
+}
+
+#[test]
 fn no_unfinished_marks() {
     let marks = [
         concat!("TO", "DO"),
