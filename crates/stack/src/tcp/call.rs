@@ -315,10 +315,8 @@ impl Stack {
             }
         };
         let local = SocketAddr::new(local_ip, port);
-        let iss = match recycled {
-            Some(entry) => entry.iss,
-            None => self.tcp.secrets.isn(local, remote, now),
-        };
+        let new = || self.tcp.secrets.isn(local, remote, now);
+        let iss = recycled.as_ref().map_or_else(new, |entry| entry.iss);
         let ts_offset = self.tcp.secrets.ts_offset(local_ip, ip);
         let advmss = self.advmss(now, &dst, local, remote);
         let ip_id = self.tcp.rng.next_u32() as u16; // any 16 bits
