@@ -343,21 +343,20 @@ impl Stack {
             rcvlowat: u32::try_from(sock.opts.rcvlowat).unwrap_or(1),
         };
         let pingpong = prep.pingpong;
-        let (zerocopy, timestamping) = (prep.zerocopy, prep.timestamping);
+        let notes = (prep.zerocopy, prep.timestamping);
         let (no_cookie, connect) = (prep.fastopen.no_cookie, prep.fastopen.connect);
         let mut tcb = Box::new(super::tcb::Tcb::new(&self.sysctl.ns, now, seed));
         tcb.ack.nodelay_forced = pingpong;
-        tcb.adopt_notes(zerocopy, timestamping);
+        tcb.adopt_notes(notes.0, notes.1);
         tcb.fo.no_cookie = no_cookie;
         tcb.fo.connect = connect;
         if let Some(entry) = recycled {
             tcb.ts.recent = entry.ts_recent;
             tcb.ts.recent_stamp = entry.ts_recent_stamp;
         }
+        let old = self.tcp.socks[id].tcb.replace(tcb);
+        self.tcp_memory_back(now, old.map_or(0, |t| t.mem_pages));
         let sock = &mut self.tcp.socks[id];
-        let old = sock.tcb.replace(tcb);
-        let (low, pages) = (self.sysctl.ns.tcp_mem[0], old.map_or(0, |t| t.mem_pages));
-        self.tcp.memory.release(&mut self.mib, now, low, pages);
         sock.dst = Some((generation, dst));
         sock.ip_id = ip_id;
         self.tcp_hash_in(now, id, local, remote, recycled);

@@ -296,6 +296,12 @@ impl Stack {
         }
     }
 
+    /// A connection's queues are gone: their pages are the host's again.
+    pub(super) fn tcp_memory_back(&mut self, now: Instant, pages: u32) {
+        let low = self.sysctl.ns.tcp_mem[0];
+        self.tcp.memory.release(&mut self.mib, now, low, pages);
+    }
+
     /// `inet_csk_destroy_sock`: nothing is left of it.
     pub(super) fn tcp_destroy(&mut self, now: Instant, id: u32) {
         if self.tcp.socks.get(id).is_some_and(|s| s.tcb.as_ref().is_some_and(|t| t.fo.option_sent)) {
@@ -314,9 +320,10 @@ impl Stack {
         }
         if let Some(tcb) = &mut sock.tcb {
             tcb.timers.remove_all(&mut self.timers);
-            let low = self.sysctl.ns.tcp_mem[0];
-            self.tcp.memory.release(&mut self.mib, now, low, tcb.mem_pages);
-            if tcb.orphan_counted {
+            let pages = tcb.mem_pages;
+            let orphan = tcb.orphan_counted;
+            self.tcp_memory_back(now, pages);
+            if orphan {
                 self.tcp.orphans -= 1;
             }
         }

@@ -103,7 +103,7 @@ fn a_closed_window_is_counted_as_time_limited_by_it() {
     assert!((2_000_000..2_010_000).contains(&(rwnd_then - rwnd)), "{rwnd} to {rwnd_then}");
     assert!((2_000_000..2_010_000).contains(&(busy_then - busy)), "{busy} to {busy_then}");
     assert!(busy_then >= rwnd_then + sndbuf);
-    drop(server);
+    let _ = server;
 }
 
 /// packetdrill's sack-route-refresh-ip-tos: at `SOL_IP` one byte is a number, of other levels it is not.

@@ -51,7 +51,7 @@ fn zero_copy_calls_are_reported_when_they_are_acknowledged() {
     }
     assert_eq!(report(&mut pair, client, 0), Err(Errno::EAGAIN));
     pair.run_ms(100);
-    assert_eq!(pair.poll(C, client) & u32::from(PollEvents::ERR.0), PollEvents::ERR.0);
+    assert_eq!(pair.poll(C, client) & PollEvents::ERR.0, PollEvents::ERR.0);
     assert_eq!(report(&mut pair, client, 0), Ok((0, false, 5, 1, 0, 2)));
     assert_eq!(report(&mut pair, client, 0), Err(Errno::EAGAIN));
     send_zerocopy(&mut pair, client, &[100]).unwrap();
