@@ -386,8 +386,13 @@ impl Stack {
         (key.write)(ns, value)?;
         let range = ns.ip_local_port_range;
         let unknown = |name: &String| !["reno", "cubic", "bbr"].contains(&name.as_str());
+        // ipv4_local_port_range: a range must not reach into the privileged ports (12b).
+        let privileged =
+            range != before.ip_local_port_range && range[0] < i64::from(ns.ip_unprivileged_port_start);
         let complaint = if range[0] > range[1] || range[0] == 0 {
             Some("two ports, the lower one first")
+        } else if privileged {
+            Some("a lower port that is not below net.ipv4.ip_unprivileged_port_start")
         } else if unknown(&ns.tcp_congestion_control) {
             Some("reno, cubic or bbr")
         } else {

@@ -43,13 +43,6 @@ pub(crate) struct Done {
     pub(crate) result: CallResult,
 }
 
-/// A look at a host's sockets: when, whose, and each socket by its ports.
-pub(crate) struct Look {
-    pub(crate) at: Instant,
-    pub(crate) host: Host,
-    pub(crate) socks: BTreeMap<(u16, u16), String>,
-}
-
 struct Thread {
     host: Host,
     pid: Pid,
@@ -91,8 +84,6 @@ pub(crate) struct Lab {
     pids: [Vec<Pid>; 2],
     threads: Vec<Thread>,
     pub(crate) done: Vec<Done>,
-    pub(crate) look: bool,
-    pub(crate) looks: Vec<Look>,
     link_up: [bool; 2],
     /// SYNs of strangers so far.
     flooded: u32,
@@ -163,8 +154,6 @@ impl Lab {
             pids: Default::default(),
             threads: Vec::new(),
             done: Vec::new(),
-            look: false,
-            looks: Vec::new(),
             link_up: [true; 2],
             flooded: 0,
             to_strangers: 0,
@@ -328,7 +317,6 @@ impl Lab {
             self.carry();
             self.read_as_scheduled(to);
             self.wake();
-            self.look_at(to);
             return;
         }
         for host in 0..2 {
@@ -336,7 +324,6 @@ impl Lab {
                 self.hosts[host].handle_timeout(self.now);
                 self.carry();
                 self.wake();
-                self.look_at(host);
             }
         }
     }
@@ -397,7 +384,6 @@ impl Lab {
         };
         self.carry();
         self.wake();
-        self.look_at(step.host);
         if let Some(result) = result {
             if let (Some(name), Ok(Ret::Fd(fd, _))) = (&step.bind, &result) {
                 self.vars.insert(name.clone(), (step.host, *fd));
@@ -627,13 +613,6 @@ impl Lab {
             self.seen.push((self.now, packet));
         }
         Some(mark)
-    }
-
-    fn look_at(&mut self, host: Host) {
-        if self.look {
-            let text = self.hosts[host].ss_tcp(self.now);
-            self.looks.push(Look { at: self.now, host, socks: super::states::read_ss(&text) });
-        }
     }
 
     /// A host's counters by their names without `Tcp` and `TcpExt`, with those of the hosts before reboots.

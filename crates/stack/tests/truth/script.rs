@@ -340,7 +340,11 @@ impl Script {
     }
 
     /// A call that the trace tells; false when it is not understood.
+    #[expect(clippy::too_many_lines, reason = "a table of calls")]
     fn app(&mut self, section: usize, app: &App, plan: &Plan) -> bool {
+        if app.what.contains("queued") {
+            return true; // a note: the table has the calls
+        }
         if app.what.contains("reboots") {
             let host = usize::from(app.what.starts_with('s'));
             self.push(section, app.at, host, "reboot");
@@ -572,15 +576,14 @@ pub(crate) fn forge(text: &str, offsets: Option<Offsets>) -> Option<Forge> {
         let isn = |host| conn.map_or(0, |c| lab.isn_of(c, host));
         let mut flags = Flags::default();
         for letter in p.flags.chars() {
-            flags = flags
-                | match letter {
-                    'F' => Flags::FIN,
-                    'S' => Flags::SYN,
-                    'R' => Flags::RST,
-                    'P' => Flags::PSH,
-                    'U' => Flags::URG,
-                    _ => Flags::ACK,
-                };
+            flags |= match letter {
+                'F' => Flags::FIN,
+                'S' => Flags::SYN,
+                'R' => Flags::RST,
+                'P' => Flags::PSH,
+                'U' => Flags::URG,
+                _ => Flags::ACK,
+            };
         }
         let seq = match offsets {
             // The FIN came after the SYN: the next number is two on.

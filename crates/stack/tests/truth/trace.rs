@@ -60,7 +60,6 @@ pub(crate) enum Line {
     /// `~state`: a socket's transition, seen by a look every 40 ms.
     State {
         at: f64,
-        text: String,
     },
     /// Anything else: what the script printed.
     Note {
@@ -74,7 +73,7 @@ impl Line {
         match self {
             Line::Packet(p) => p.at,
             Line::App(a) => a.at,
-            Line::Inject { at, .. } | Line::State { at, .. } | Line::Note { at, .. } => *at,
+            Line::Inject { at, .. } | Line::State { at } | Line::Note { at, .. } => *at,
         }
     }
 }
@@ -126,7 +125,7 @@ impl Trace {
             }
         }
         trace.sections.push(section);
-        trace.sections.iter_mut().for_each(|s| answer(s));
+        trace.sections.iter_mut().for_each(answer);
         trace
     }
 
@@ -259,8 +258,8 @@ fn read_line(at: f64, rest: &str, section: usize) -> Line {
         let to = usize::from(inject.starts_with('S'));
         return Line::Inject { at, to, text: inject[3..].into() };
     }
-    if let Some(state) = rest.strip_prefix("~state ") {
-        return Line::State { at, text: state.into() };
+    if rest.starts_with("~state ") {
+        return Line::State { at };
     }
     Line::Note { at, text: rest.into() }
 }
