@@ -203,6 +203,7 @@ pub(crate) mod iperf3 {
         let end = &report["end"];
         // Whoever sends counts what it wrote; the receiver may be behind when the client stops.
         let way = if reverse { "sum_received" } else { "sum_sent" };
-        end[way]["bytes"].as_u64().unwrap_or_else(|| panic!("no bytes in {end}"))
+        // Without an end iperf3 says why.
+        end[way]["bytes"].as_u64().unwrap_or_else(|| panic!("no bytes in {end}, error {}", report["error"]))
     }
 }
