@@ -18,7 +18,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const IDLE_A_PORT: u64 = 20_000;
+const IDLE_A_PORT: u64 = 10_000;
 
 /// Bytes that are allocated now, and in how many blocks.
 fn heap() -> (u64, u64) {
