@@ -315,13 +315,13 @@ fn programs_of_one_time_go_on_in_their_order_each_when_the_one_before_waits() {
             ],
         );
         let sender = LiveProgram { order: 1, ..sender };
-        // The end of a program closes its sockets before the next one goes on.
+        // The end of a program closes its sockets. (In the same instant a busy machine may wake the two in either order.)
         let late = script(
             "late",
             &[
                 "socket(AF_INET, SOCK_DGRAM) -> 3",
                 "connect(3, 127.0.0.1:9) -> 0",
-                "@100 getsockname(3)",
+                "@150 getsockname(3)",
                 "send(3, \"hi\") -> 2",
                 "send(3, \"hi\") -> -1 ECONNREFUSED",
             ],
