@@ -172,6 +172,19 @@ pub enum What {
         /// The command line.
         text: String,
     },
+    /// A program printed a line: what a client tells its user, what a server writes to its log.
+    Output {
+        /// The program (index into [`NodeInfo::programs`]).
+        program: u32,
+        /// Without the newline.
+        line: String,
+    },
+    /// A program told a secret of TLS or QUIC: a line of the NSS key log format, as `SSLKEYLOGFILE` has it. Captures carry
+    /// it in a Decryption Secrets Block.
+    KeyLog {
+        /// Such as `CLIENT_RANDOM …`, without the newline.
+        line: String,
+    },
     /// Something a reader should know that has no type of its own.
     Note {
         /// One sentence.

@@ -12,7 +12,13 @@ use super::EventKind;
 /// `known` is the link-layer address that a neighbour entry had before: a new one is worth its place.
 pub(super) fn words(journal: &Journal, r: &Record, known: Option<MacAddr>) -> Option<(EventKind, String)> {
     Some(match &r.what {
-        What::Tx { .. } | What::Rx { .. } | What::Lost { .. } | What::Altered { .. } => return None,
+        What::Tx { .. }
+        | What::Rx { .. }
+        | What::Lost { .. }
+        | What::Altered { .. }
+        | What::KeyLog { .. } => {
+            return None;
+        }
         What::Drop { reason, .. } => {
             (EventKind::Drop, format!("drop {}: {}", reason.name(), reason.meaning()))
         }
@@ -71,6 +77,7 @@ pub(super) fn words(journal: &Journal, r: &Record, known: Option<MacAddr>) -> Op
             (EventKind::Unexpected, format!("= {text}  UNEXPECTED: {expected}"))
         }
         What::Admin { text } => (EventKind::Admin, format!("# {text}")),
+        What::Output { line, .. } => (EventKind::Note, format!("prints {line}")),
         What::Note { text } => (EventKind::Note, text.clone()),
     })
 }

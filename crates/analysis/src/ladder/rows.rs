@@ -82,7 +82,7 @@ pub(super) fn of(
         }
         match &r.what {
             What::Rx { .. } => b.arrived(i, r),
-            What::Tx { .. } | What::Lost { .. } | What::Altered { .. } => {}
+            What::Tx { .. } | What::Lost { .. } | What::Altered { .. } | What::KeyLog { .. } => {}
             What::Call { .. } | What::Return { .. } if !options.calls => {}
             What::Call { program, .. } | What::Return { program, unexpected: None, .. }
                 if !options.unfold && is_command(journal, r, *program) => {}
@@ -98,6 +98,7 @@ pub(super) fn of(
             | What::Sock { .. }
             | What::Timer { .. }
             | What::Admin { .. }
+            | What::Output { .. }
             | What::Note { .. } => {
                 let known = b.remember_lladdr(r);
                 if let Some((kind, text)) = events::words(journal, r, known) {
