@@ -12,10 +12,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("analysis", &["wire", "stack"]),
     ("linux", &["wire", "stack", "sim"]),
     ("net", &["wire", "stack", "sim"]),
-    ("scenario", &["wire", "stack", "sim", "linux", "analysis"]),
+    ("apps", &["net"]),
+    ("scenario", &["wire", "stack", "sim", "linux", "analysis", "net", "apps"]),
     ("drill", &["wire", "stack", "sim", "linux"]),
     ("drill-so", &["wire", "stack", "linux", "drill"]),
-    ("wirelab", &["wire", "stack", "sim", "linux", "net", "analysis", "scenario", "drill"]),
+    ("wirelab", &["wire", "stack", "sim", "linux", "net", "apps", "analysis", "scenario", "drill"]),
 ];
 
 /// Crates without any dependency from outside the workspace.

@@ -1,0 +1,56 @@
+//! Programs of the lab above the socket calls: each is thin over a well-kept library and runs on any ground that [`net`]
+//! knows: a world in virtual time, a TAP, the machine's own network.
+//!
+//! A scenario names a program and gives it a table (`app = "echo"`, `with = { port = 7 }`), or writes a command line as a
+//! user would (`run = 'curl https://shop.example/'`); [`read`] and [`command`] turn either into an [`App`] and say what is
+//! wrong with it, at its place, before anything runs. The same types are there for Rust programs.
+//!
+//! Map: `app` is what a program is and what it is told; every other module is one family of programs. [`KINDS`] lists them.
+
+mod app;
+pub mod echo;
+
+pub use app::{App, AppFuture, CommandError, Cx, Env, Problem, Ready, Sink, from_table};
+
+use serde_json::{Map, Value};
+
+/// A kind of program that a scenario can name with `app`.
+pub struct Kind {
+    /// As the file writes it.
+    pub name: &'static str,
+    /// One sentence for lists and errors.
+    pub about: &'static str,
+    /// Reads its table.
+    pub read: fn(&Map<String, Value>, &Env) -> Result<Ready, Vec<Problem>>,
+    /// The JSON schema of its table.
+    pub schema: fn() -> schemars::Schema,
+}
+
+/// All kinds, by name.
+pub const KINDS: &[Kind] = &[Kind {
+    name: "echo",
+    about: "the echo service of RFC 862 over TCP and UDP",
+    read: from_table::<echo::Echo>,
+    schema: || schemars::schema_for!(echo::Echo),
+}];
+
+/// A command that a scenario can write with `run`.
+pub struct Command {
+    /// Its first word.
+    pub name: &'static str,
+    /// Reads its words, the first included.
+    pub read: fn(&[String], &Env) -> Result<Ready, CommandError>,
+}
+
+/// All commands, by name.
+pub const COMMANDS: &[Command] = &[];
+
+/// The kind of this name.
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// The command of this name.
+pub fn command(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
