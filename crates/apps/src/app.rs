@@ -80,7 +80,7 @@ pub(crate) fn read_table<T: DeserializeOwned>(table: &Map<String, Value>) -> Res
 pub struct Env {
     /// The host that it runs on.
     pub host: String,
-    /// All hosts of the scenario with their addresses, in the order of the file.
+    /// All hosts of the scenario with their first IPv4 and IPv6 address.
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
     /// The seed of the scenario.
     pub seed: u64,

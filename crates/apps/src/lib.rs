@@ -21,10 +21,13 @@ pub struct Kind {
     /// One sentence for lists and errors.
     pub about: &'static str,
     /// Reads its table.
-    pub read: fn(&Map<String, Value>, &Env) -> Result<Ready, Vec<Problem>>,
+    pub read: ReadTable,
     /// The JSON schema of its table.
     pub schema: fn() -> schemars::Schema,
 }
+
+/// Reads a program's table: the program, or everything that is wrong with it.
+pub type ReadTable = fn(&Map<String, Value>, &Env) -> Result<Ready, Vec<Problem>>;
 
 /// All kinds, by name.
 pub const KINDS: &[Kind] = &[Kind {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sim::Process;
 use stack::admin::Admin;
-use stack::record::NodeId;
+use stack::record::{NodeId, What};
 use tokio::task::JoinHandle;
 use wire::Instant;
 
@@ -46,13 +46,37 @@ impl Host {
     pub(crate) fn open(shared: &Arc<Shared>, node: NodeId) -> Host {
         let open = |inner: &mut Inner| {
             let name = inner.world.stack(node).name().to_string();
-            let process = inner.world.open_process(node, "async");
-            inner.world.with_stack(node, |stack, _| stack.set_nofile(process.pid, NOFILE));
-            inner.hosts.push(HostEntry { name: name.clone(), node });
-            (process, name)
+            (inner.world.open_process(node, "async"), name)
         };
         let (process, name) = shared.with(open).expect("a host is opened while the world is there");
+        Host::entered(shared, process, name)
+    }
+
+    /// A process that is open already.
+    pub(crate) fn of_process(shared: &Arc<Shared>, process: Process) -> Host {
+        let name = shared.with(|inner| inner.world.stack(process.node).name().to_string());
+        Host::entered(shared, process, name.expect("a program starts while the world is there"))
+    }
+
+    fn entered(shared: &Arc<Shared>, process: Process, name: String) -> Host {
+        let enter = |inner: &mut Inner| {
+            let node = process.node;
+            inner.world.with_stack(node, |stack, _| stack.set_nofile(process.pid, NOFILE));
+            inner.hosts.push(HostEntry { name: name.clone(), node });
+        };
+        shared.with(enter).expect("it was there a moment ago");
         Host(Arc::new(HostInner { shared: shared.clone(), process, name }))
+    }
+
+    /// Writes what the program did into the journal, now: a line that it printed, a secret of its TLS. The program's
+    /// number is handed in.
+    pub fn record(&self, what: impl FnOnce(u32) -> What) {
+        let Process { node, index, .. } = self.process();
+        // After the end there is no journal, and nobody who would miss it.
+        let _ = self.0.shared.with(|inner| {
+            let now = inner.world.now();
+            inner.world.record(node, now, what(index));
+        });
     }
 
     /// Its name.

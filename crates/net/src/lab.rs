@@ -16,10 +16,11 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
-use sim::{World, WorldConfig};
+use sim::{Process, World, WorldConfig};
 use stack::record::NodeId;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -60,10 +61,10 @@ impl Control {
     }
 }
 
-/// The run came to [`LabConfig::limit`]: what was awaited would never have happened.
+/// The run came to [`LabConfig::limit`] (what was awaited would never have happened) or to [`Lab::limit_events`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stuck {
-    /// The limit.
+    /// When it was given up.
     pub at: Instant,
     /// When the last event of the world happened.
     pub last_event: Instant,
@@ -116,6 +117,8 @@ struct Driver {
     epoch: OnceLock<tokio::time::Instant>,
     state: Mutex<DriverState>,
     limit: u64,
+    /// Events of the world after which a run is given up, too.
+    max_events: AtomicU64,
 }
 
 #[derive(Default)]
@@ -168,6 +171,7 @@ impl Lab {
             state: Mutex::default(),
             // The guard can only stand on a whole millisecond.
             limit: (limit / TICK).max(1) * TICK,
+            max_events: AtomicU64::new(u64::MAX),
         });
         let (parking, unparking) = (driver.clone(), driver.clone());
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -200,6 +204,17 @@ impl Lab {
     /// Async programs on a host of the world. Panics when the node is no host on our stack.
     pub fn host(&self, node: NodeId) -> Host {
         Host::open(&self.shared, node)
+    }
+
+    /// Async programs as a process that was opened with [`World::open_process`]: its name and its number are in the
+    /// journal.
+    pub fn process(&self, process: Process) -> Host {
+        Host::of_process(&self.shared, process)
+    }
+
+    /// A run is given up ([`Stuck`]) after so many events of the world: a bound on wall time. Without bound unless given.
+    pub fn limit_events(&self, max: u64) {
+        self.driver.max_events.store(max, Ordering::Relaxed);
     }
 
     /// The time.
@@ -291,6 +306,11 @@ impl Driver {
             return self.wake_root(state);
         }
         let mut inner = self.shared.lock();
+        if inner.world.events() > self.max_events.load(Ordering::Relaxed) {
+            drop(inner);
+            state.over = true;
+            return self.wake_root(state);
+        }
         let now = self.tokio_now(*epoch);
         if now > state.clock {
             // A program moved tokio's clock (`tokio::time::advance`): the world follows.
@@ -402,7 +422,7 @@ impl Driver {
             resume_unwind(panic);
         }
         if state.over {
-            let [at, last_event] = [self.limit, state.last_event].map(Instant::from_nanos);
+            let [at, last_event] = [state.clock, state.last_event].map(Instant::from_nanos);
             return Some(Stuck { at, last_event });
         }
         match &mut state.root {

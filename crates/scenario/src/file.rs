@@ -315,13 +315,20 @@ pub struct Program {
     pub host: String,
     /// When it starts; at once unless given.
     pub at: Option<String>,
-    /// Its name in the output; the first word of its command otherwise, or `script`.
+    /// Its name in the output; the first word of its command otherwise, its kind, or `script`.
     pub name: Option<String>,
     /// A command (`ping -c 3 server`, `traceroute server`), or a list of lines: system calls as strace writes them, each with the
     /// result it must have (`sendto(s, "hello", server:9) = 5`), variables (`s = socket(AF_INET, SOCK_DGRAM)`), `sleep 1s`, `at 5s`,
     /// `repeat 100` … `end` around lines that come so often (`$i` in them is the number of the round, from 1), and `ip` and
     /// `sysctl` commands.
-    pub run: OneOrMany<String>,
+    pub run: Option<OneOrMany<String>>,
+    /// Instead of `run`: a program that is built in, such as `echo` or `http-server`. It is configured by `with`.
+    pub app: Option<String>,
+    /// app: its configuration, such as `{ port = 8080 }`; what it may hold depends on the program.
+    #[serde(default)]
+    pub with: serde_json::Map<String, serde_json::Value>,
+    /// The exit status that the program must end with, when it is no list of system calls; 0 unless given.
+    pub exit: Option<i32>,
 }
 
 /// A fault: which packets, and what becomes of them. Exactly one of drop, delay, duplicate, corrupt, hold and forge

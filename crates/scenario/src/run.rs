@@ -4,6 +4,8 @@
 //! up, routes, the file's own commands. IPv6 is off on a host without an IPv6 address, so that neither side
 //! fills the ladder with MLD and router solicitations.
 
+#[cfg(feature = "apps")]
+mod apps;
 mod build;
 #[cfg(feature = "linux")]
 mod live;
@@ -89,6 +91,15 @@ pub(crate) fn run_with(
     targets: &Targets,
     granularity: Granularity,
 ) -> Result<Outcome, RunError> {
+    #[cfg(feature = "apps")]
+    if plan.programs.iter().any(|p| matches!(p.what, programs::What::App(..))) {
+        if !all_stack(plan, targets) {
+            let why =
+                "programs above the socket calls (`app`, `curl`, …) run on our stack only: leave --on out";
+            return Err(RunError::Target(why.into()));
+        }
+        return apps::run(plan, granularity);
+    }
     if all_stack(plan, targets) {
         return run_virtual(plan, granularity);
     }

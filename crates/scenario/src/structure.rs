@@ -8,11 +8,38 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::source::{Source, join};
 
-/// Holds a whole file against the schema.
+/// Holds a whole file against the schema, and what programs are told against the schema of each.
 pub(crate) fn check(source: &Source, table: &Spanned<DeTable<'_>>, schema: &Value) -> Vec<Diagnostic> {
     let mut checker = Checker { source, root: schema, found: Vec::new() };
     checker.table("", table.get_ref(), schema);
-    checker.found
+    #[cfg_attr(not(feature = "apps"), expect(unused_mut, reason = "programs bring more"))]
+    let mut found = checker.found;
+    #[cfg(feature = "apps")]
+    found.extend(check_apps(source, table.get_ref()));
+    found
+}
+
+#[cfg(feature = "apps")]
+fn check_apps(source: &Source, table: &DeTable<'_>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let Some(DeValue::Array(programs)) = table.get("programs").map(Spanned::get_ref) else { return found };
+    for (i, program) in programs.iter().enumerate() {
+        let DeValue::Table(program) = program.get_ref() else { continue };
+        let Some(DeValue::String(app)) = program.get("app").map(Spanned::get_ref) else { continue };
+        let Some(kind) = apps::kind(app) else { continue };
+        let (path, empty) = (crate::source::place!("programs", i, "with"), DeTable::new());
+        let with = match program.get("with").map(Spanned::get_ref) {
+            Some(DeValue::Table(with)) => with,
+            None => &empty,
+            // The file's own schema complains.
+            Some(_) => continue,
+        };
+        let schema = (kind.schema)().to_value();
+        let mut checker = Checker { source, root: &schema, found: Vec::new() };
+        checker.table(&path, with, &schema);
+        found.extend(checker.found);
+    }
+    found
 }
 
 struct Checker<'a> {
@@ -88,7 +115,7 @@ impl<'a> Checker<'a> {
             let inner = join(path, name);
             if let Some(schema) = properties.and_then(|p| p.get(name)).or(others) {
                 self.value(&inner, value, schema);
-            } else {
+            } else if schema["additionalProperties"] != true {
                 let known =
                     properties.map(|p| p.keys().map(String::as_str).collect::<Vec<_>>()).unwrap_or_default();
                 let found = self.source.at_key(&inner, format!("unknown field `{name}`"));

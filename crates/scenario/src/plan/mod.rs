@@ -11,6 +11,7 @@ pub(crate) mod faults;
 pub(crate) mod hosts;
 pub(crate) mod links;
 pub(crate) mod programs;
+mod shell;
 
 use core::ops::Range;
 use core::time::Duration;
@@ -80,7 +81,8 @@ const DEFAULT_TWIN_TOLERANCE: Duration = Duration::from_millis(50);
 /// Everything that is wrong with the file or the changes, in the order of the file.
 pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>> {
     let content = &file.content;
-    let mut checks = Checks { source: &file.source, found: Vec::new() };
+    let seed = overrides.seed.unwrap_or_else(|| u64::from(content.seed.unwrap_or(1)));
+    let mut checks = Checks { source: &file.source, found: Vec::new(), seed };
     let until = content.until.as_ref().and_then(|t| checks.value(&place!("until"), values::instant(t)));
     let mut host_plans = hosts::plan(&mut checks, content);
     let (switches, cables) = links::plan(&mut checks, content, &mut host_plans);
@@ -106,7 +108,7 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
         about: content.about.clone(),
         kernel: content.kernel,
         twin_skip: twin.skip.clone(),
-        seed: overrides.seed.unwrap_or_else(|| u64::from(content.seed.unwrap_or(1))),
+        seed,
         hosts: content.hosts.keys().cloned().collect(),
         until,
         host_plans,
@@ -127,6 +129,9 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
 pub(crate) struct Checks<'a> {
     pub(crate) source: &'a Source,
     pub(crate) found: Vec<Diagnostic>,
+    /// The seed of the run.
+    #[cfg_attr(not(feature = "apps"), expect(dead_code, reason = "only these programs ask for it"))]
+    pub(crate) seed: u64,
 }
 
 impl Checks<'_> {
@@ -226,6 +231,14 @@ impl Names {
         let numbered = self.hosts[host].ifaces.iter().cloned().zip(2..);
         let interfaces = std::iter::once(("lo".to_string(), 1)).chain(numbered).collect();
         sim::program::script::Names { hosts, interfaces }
+    }
+
+    /// What a program above the sockets may know that runs on the host of this name.
+    #[cfg(feature = "apps")]
+    pub(crate) fn for_apps(&self, host: &str, seed: u64) -> apps::Env {
+        let addresses = |h: &HostNames| h.ipv4.into_iter().chain(h.ipv6).collect();
+        let hosts = self.hosts.iter().map(|h| (h.name.clone(), addresses(h))).collect();
+        apps::Env { host: host.into(), hosts, seed }
     }
 
     /// The index of a host.

@@ -11,10 +11,11 @@ use stack::call::Fd;
 use stack::call::text::{CallTextError, Env, Expect, parse_call};
 use wire::Instant;
 
+use super::shell;
 use super::{Checks, Names, admin};
 use crate::commands::{COMMANDS, command};
 use crate::diagnostic::suggest;
-use crate::file::{Content, OneOrMany};
+use crate::file::{self, Content, OneOrMany};
 use crate::source::{join, place};
 use crate::values::{self, BadValue};
 
@@ -37,6 +38,9 @@ pub(crate) enum What {
     Script(Vec<Step>),
     /// `ping -c 3 server`, host names still in it.
     Command(Vec<String>),
+    /// A program above the sockets, and the status that it must end with.
+    #[cfg(feature = "apps")]
+    App(apps::Ready, i32),
 }
 
 /// Lines of one script.
@@ -51,12 +55,30 @@ pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content, names: &Names) ->
         let host = checks.host(&join(&path, "host"), &program.host, names);
         let start = program.at.as_ref().and_then(|t| checks.value(&join(&path, "at"), values::instant(t)));
         let run = join(&path, "run");
-        let (what, name) = match &program.run {
-            OneOrMany::One(command) => (command_line(checks, &run, command, names), first_word(command)),
-            OneOrMany::Many(lines) => {
+        let (what, name) = match (&program.run, &program.app) {
+            (Some(OneOrMany::One(command)), None) => {
+                (command_line(checks, &run, program, command, names), first_word(command))
+            }
+            (Some(OneOrMany::Many(lines)), None) => {
                 (script(checks, &run, lines, names, host).map(What::Script), "script".into())
             }
+            (None, Some(app)) => (configured(checks, &path, program, app, names), app.clone()),
+            (run, _) => {
+                let what = if run.is_some() { "both `run` and `app`" } else { "neither `run` nor `app`" };
+                let help =
+                    "a program is either a command or system calls (`run`), or one that is built in (`app`)";
+                checks.at_key(&path, format!("this program has {what}"), Some(help.into()));
+                continue;
+            }
         };
+        if program.app.is_none() && !program.with.is_empty() {
+            checks.at_key(&join(&path, "with"), "only an `app` is configured by `with`", None);
+        }
+        #[cfg(feature = "apps")]
+        if program.exit.is_some() && what.as_ref().is_some_and(|what| !matches!(what, What::App(..))) {
+            let help = "system calls have their results beside them, and lines that are printed can be expected (`output`)";
+            checks.at_key(&join(&path, "exit"), "this program has no exit status to meet", Some(help.into()));
+        }
         let name = program.name.clone().unwrap_or(name);
         if let (Some(host), Some(what)) = (host, what) {
             let line =
@@ -64,6 +86,8 @@ pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content, names: &Names) ->
             let lines = match &what {
                 What::Script(steps) => steps.iter().map(line).collect(),
                 What::Command(_) => Vec::new(),
+                #[cfg(feature = "apps")]
+                What::App(..) => Vec::new(),
             };
             plans.push(ProgramPlan { host, name, start: start.unwrap_or(Instant::ZERO), what, lines });
         }
@@ -75,12 +99,43 @@ fn first_word(text: &str) -> String {
     text.split_whitespace().next().unwrap_or("program").into()
 }
 
-fn command_line(checks: &mut Checks<'_>, path: &str, text: &str, names: &Names) -> Option<What> {
-    let words: Vec<String> = text.split_whitespace().map(str::to_string).collect();
+fn command_line(
+    checks: &mut Checks<'_>,
+    path: &str,
+    #[cfg_attr(not(feature = "apps"), expect(unused_variables, reason = "there are fewer commands"))]
+    program: &file::Program,
+    text: &str,
+    names: &Names,
+) -> Option<What> {
+    let words = match shell::words(text) {
+        Ok(words) => words,
+        Err((at, message)) => {
+            checks.inside(path, at, message, None);
+            return None;
+        }
+    };
+    let spans: Vec<_> = words.iter().map(|(_, span)| span.clone()).collect();
+    let words: Vec<String> = words.into_iter().map(|(word, _)| word).collect();
+    let word_at = |n: usize| spans.get(n).cloned().unwrap_or(0..text.len());
     let first = words.first().map_or("", String::as_str);
+    #[cfg(feature = "apps")]
+    if let Some(command) = apps::command(first) {
+        let app = (command.read)(&words, &names.for_apps(&program.host, checks.seed));
+        return match app {
+            Ok(app) => Some(What::App(app, program.exit.unwrap_or(0))),
+            Err(error) => {
+                checks.inside(path, word_at(error.word), error.message, error.help);
+                None
+            }
+        };
+    }
     if !COMMANDS.contains(&first) {
         let start = text.find(first).unwrap_or(0);
-        let known = suggest(first, COMMANDS.iter().copied()).map_or(String::new(), |s| s + "; ");
+        #[cfg(feature = "apps")]
+        let known = COMMANDS.iter().copied().chain(apps::COMMANDS.iter().map(|c| c.name));
+        #[cfg(not(feature = "apps"))]
+        let known = COMMANDS.iter().copied();
+        let known = suggest(first, known).map_or(String::new(), |s| s + "; ");
         let help = format!("{known}for system calls write a list of lines: run = ['s = socket(…)', …]");
         checks.inside(
             path,
@@ -93,23 +148,41 @@ fn command_line(checks: &mut Checks<'_>, path: &str, text: &str, names: &Names) 
     match command(&words, &names.for_programs(0), 1) {
         Ok(_) => Some(What::Command(words)),
         Err(error) => {
-            checks.inside(path, word_at(text, error.word), error.message, error.help);
+            checks.inside(path, word_at(error.word), error.message, error.help);
             None
         }
     }
 }
 
-/// Where the n-th word of a text stands; the whole text when it has fewer.
-fn word_at(text: &str, n: usize) -> Range<usize> {
-    let mut at = 0;
-    for (i, word) in text.split_whitespace().enumerate() {
-        let start = at + text[at..].find(word).expect("it was split from there");
-        if i == n {
-            return start..start + word.len();
+#[cfg(feature = "apps")]
+fn configured(
+    checks: &mut Checks<'_>,
+    path: &str,
+    program: &file::Program,
+    app: &str,
+    names: &Names,
+) -> Option<What> {
+    let Some(kind) = apps::kind(app) else {
+        let known = suggest(app, apps::KINDS.iter().map(|kind| kind.name));
+        checks.at_value(&join(path, "app"), format!("no program `{app}` is built in"), known);
+        return None;
+    };
+    match (kind.read)(&program.with, &names.for_apps(&program.host, checks.seed)) {
+        Ok(app) => Some(What::App(app, program.exit.unwrap_or(0))),
+        Err(problems) => {
+            for problem in problems {
+                let place = problem.path.iter().fold(join(path, "with"), |path, part| join(&path, part));
+                checks.at_value(&place, problem.message, problem.help);
+            }
+            None
         }
-        at = start + word.len();
     }
-    0..text.len()
+}
+
+#[cfg(not(feature = "apps"))]
+fn configured(checks: &mut Checks<'_>, path: &str, _: &file::Program, app: &str, _: &Names) -> Option<What> {
+    checks.at_value(&join(path, "app"), format!("this build has no program `{app}`"), None);
+    None
 }
 
 /// Puts the line of the file's script before a failure that a script names by its step: `step 3: …`.

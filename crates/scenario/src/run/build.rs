@@ -182,6 +182,8 @@ pub(super) fn program(plan: &Plan, program: &ProgramPlan) -> Result<Box<dyn Prog
         What::Script(steps) => Ok(Box::new(Script::new(names, steps.clone()))),
         What::Command(words) => crate::commands::command(words, &names, pid(plan, program))
             .map_err(|e| RunError::Setup(format!("`{}`: {}", words.join(" "), e.message))),
+        #[cfg(feature = "apps")]
+        What::App(..) => unreachable!("a plan with such programs runs elsewhere"),
     }
 }
 

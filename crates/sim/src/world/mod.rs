@@ -46,6 +46,8 @@ pub struct World {
     /// Something has happened: what was there before is the start.
     pub(crate) started: bool,
     pub(crate) storm: storm::Watch,
+    /// Events that have happened.
+    pub(crate) events: u64,
 }
 
 impl World {
@@ -62,6 +64,7 @@ impl World {
             checks: crate::check::Checks::default(),
             started: false,
             storm: storm::Watch::default(),
+            events: 0,
             config,
         }
     }
@@ -120,6 +123,11 @@ impl World {
     /// Every program has ended (also when there is none).
     pub fn all_programs_done(&self) -> bool {
         self.running == 0
+    }
+
+    /// How many events have happened: for whoever drives the world and bounds its work.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// What went through a link, a to b and b to a.

@@ -16,8 +16,8 @@ pub struct Process {
     pub node: NodeId,
     /// Its number there, for [`World::with_stack`].
     pub pid: Pid,
-    /// Its number among its host's programs.
-    index: u32,
+    /// Its number among the host's programs, as records have it.
+    pub index: u32,
 }
 
 /// Something happened to a descriptor that is observed ([`World::observe`]).

@@ -130,6 +130,7 @@ impl World {
         }
         debug_assert!(key.at >= self.wires.now, "time runs backwards");
         self.wires.now = self.wires.now.max(key.at);
+        self.events += 1;
         match due {
             Due::Arrival(d) => {
                 let pipe = &mut self.wires.directions[d as usize].pipe;
