@@ -1,5 +1,6 @@
 //! Many scripts: found in folders, run side by side, each on a fresh host, in one or several kinds of address.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,8 @@ use crate::target::Host;
 
 /// Folders in folders.
 const MAX_DEPTH: usize = 16;
+/// Longest script; those of packetdrill's own suite have a thousandth of it.
+const MAX_BYTES: u64 = 4 << 20;
 /// Scripts of one run.
 const MAX_SCRIPTS: usize = 100_000;
 
@@ -164,12 +167,26 @@ pub fn effective_options(case: &Case, options: &[(String, Option<String>)]) -> O
     let mut given: Vec<_> = variant.into_iter().map(|(n, v)| (n.to_owned(), Some(v.to_owned()))).collect();
     given.extend(options.iter().cloned());
     let mut config = Config::default();
-    let script = std::fs::read_to_string(&case.path).ok().and_then(|text| {
+    let script = read(&case.path).ok().and_then(|text| {
         configure(&mut config, case, options).ok()?;
         crate::parse(&text, &config.defines).ok()
     });
     let own = script.map_or_else(Vec::new, |script| script.options);
     Options { all: own.into_iter().chain(given.iter().cloned()).collect(), given }
+}
+
+/// A script's text. Comments may be in any encoding; what has a zero byte is no text at all.
+fn read(path: &Path) -> std::io::Result<String> {
+    // One more than the most tells too long from just right.
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.contains(&0) {
+        return Err(std::io::Error::other("no script: it has bytes that are no text"));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(std::io::Error::other(format!("longer than {MAX_BYTES} bytes: no script")));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Runs one script, again when only its time was wrong (a packet that is late enough does not come at all) and the host's clock is the machine's.
@@ -188,8 +205,8 @@ pub fn run_case(case: &Case, options: &[(String, Option<String>)], host: &dyn Ho
 
 /// `options` are the command line's; they win over the script's own.
 fn run_once(case: &Case, options: &[(String, Option<String>)], host: &dyn Host) -> Outcome {
-    let text = match std::fs::read(&case.path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    let text = match read(&case.path) {
+        Ok(text) => text,
         Err(e) => return stopped(Verdict::Failed(fault(0, e))),
     };
     let mut config = Config::default();

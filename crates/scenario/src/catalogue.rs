@@ -72,7 +72,8 @@ pub fn find(name: &str) -> Result<&'static Entry, NotFound> {
         ENTRIES.iter().map(Entry::short).collect()
     };
     let close = suggest(wanted, parts.iter().copied()).filter(|s| s.starts_with("did you mean"));
-    let containing: Vec<&str> = parts.iter().copied().filter(|p| p.contains(wanted)).take(8).collect();
+    let containing: Vec<&str> =
+        parts.iter().copied().filter(|p| !wanted.is_empty() && p.contains(wanted)).take(8).collect();
     let hint = match close {
         Some(close) => Some(close),
         None if !containing.is_empty() => Some(format!("names that contain it: {}", containing.join(", "))),

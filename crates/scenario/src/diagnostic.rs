@@ -47,12 +47,12 @@ impl Diagnostic {
             let from = span.start.min(self.text.len()) - line_start.map_or(0, |i| i + 1);
             let from = floor(source, from.min(source.len()));
             let to = floor(source, (from + span.len()).min(source.len()));
-            let source_shown = source.replace('\t', " ");
-            let lead = source[..from].width_cjk_safe();
-            let marked = source[from..to].width_cjk_safe().max(1);
-            out += &format!("{} {bar} {source_shown}\n", paint("34", &number));
-            let carets = "^".repeat(marked);
-            out += &format!("{pad} {bar} {}{}\n", " ".repeat(lead), paint("1;31", &carets));
+            let [before, marked, after] = window(source, from, to);
+            let shown = format!("{before}{marked}{after}").replace('\t', " ");
+            out += &format!("{} {bar} {shown}\n", paint("34", &number));
+            let carets = "^".repeat(marked.width_cjk_safe().max(1));
+            let lead = " ".repeat(before.width_cjk_safe());
+            out += &format!("{pad} {bar} {lead}{}\n", paint("1;31", &carets));
             if let Some(help) = &self.help {
                 out += &format!("{pad} {} {help}\n", paint("34", "= help:"));
             }
@@ -73,6 +73,26 @@ impl fmt::Display for Diagnostic {
 }
 
 impl std::error::Error for Diagnostic {}
+
+/// What is shown of a line around its marked bytes: what stands before them, they, what stands after.
+fn window(line: &str, from: usize, to: usize) -> [String; 3] {
+    /// Characters before, in and after the mark: lines that people write are shorter.
+    const MOST: [usize; 3] = [80, 80, 80];
+    let head = |text: &str, most: usize| match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    };
+    let before = match line[..from].char_indices().rev().nth(MOST[0]) {
+        Some((at, _)) => format!("…{}", &line[ceil(line, at + 1)..from]),
+        None => line[..from].to_owned(),
+    };
+    [before, head(&line[from..to], MOST[1]), head(&line[to..], MOST[2])]
+}
+
+/// The smallest character boundary that is not before `at`.
+fn ceil(text: &str, at: usize) -> usize {
+    (at..text.len()).find(|i| text.is_char_boundary(*i)).unwrap_or(text.len())
+}
 
 /// The largest character boundary that is not after `at`.
 fn floor(text: &str, at: usize) -> usize {
@@ -106,5 +126,30 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
             let more = if known.len() > SHOWN { ", …" } else { "" };
             Some(format!("known: {}{more}", known[..known.len().min(SHOWN)].join(", ")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_many_thousand_characters_is_shown_around_its_mark() {
+        let text: Arc<str> = format!("{}X{}", "ä".repeat(50_000), "ö".repeat(50_000)).into();
+        let mark = 100_000..100_001;
+        let wrong = Diagnostic {
+            message: "wrong".into(),
+            help: None,
+            span: Some(mark),
+            origin: "a.toml".into(),
+            text,
+        };
+        let shown = wrong.render(false);
+        assert!(shown.contains("a.toml:1:50001"), "{shown}");
+        let mut lines = shown.lines().skip(3);
+        let (line, carets) = (lines.next().expect("the line"), lines.next().expect("the mark"));
+        assert!(line.chars().count() < 200, "{line}");
+        let at = |text: &str, c: char| text.chars().position(|x| x == c).expect("it is shown");
+        assert_eq!(at(line, 'X'), at(carets, '^'));
     }
 }

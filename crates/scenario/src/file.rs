@@ -33,7 +33,7 @@ impl File {
 }
 
 /// Longest file that is read; the longest of the catalogue has a hundredth of it.
-const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// Reads a scenario file. `origin` names it in messages: its path, or a catalogue name.
 ///

@@ -2,6 +2,7 @@
 
 mod commands;
 mod output;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,7 +76,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     twin: bool,
     /// All randomness of the run comes from this number.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = words::seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Set a sysctl, such as `server:net.ipv4.icmp_ratelimit=0`; `*` for every host. May be repeated.
     #[arg(long, value_name = "HOST:SYSCTL=VALUE")]
@@ -173,10 +174,10 @@ pub(crate) struct TwinArgs {
     all: bool,
     /// Which kernels: versions that `wirelab kernel list` shows, and `host` for this machine's own (in real time). By
     /// default the newest User-Mode Linux, or `host` where there is none.
-    #[arg(long, value_name = "VERSION", value_delimiter = ',')]
+    #[arg(long, value_name = "VERSION", value_delimiter = ',', value_parser = words::version_or_host)]
     kernel: Vec<String>,
     /// Twins at a time; by default one a processor.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = words::jobs, allow_negative_numbers = true)]
     jobs: Option<usize>,
     /// Write the verdicts to this file, in the form of `scenarios/verdicts.tsv`; what it says of other kernels stays.
     #[arg(long, value_name = "FILE")]
@@ -200,13 +201,13 @@ pub(crate) enum KernelCommand {
 #[derive(Args)]
 pub(crate) struct BuildArgs {
     /// Which of Debian's linux-source packages: 6.12 (the default), 6.1, …
-    #[arg(long, value_name = "VERSION", conflicts_with = "source")]
+    #[arg(long, value_name = "VERSION", conflicts_with = "source", value_parser = words::version)]
     version: Option<String>,
     /// A kernel tree, or a .tar.xz of one, instead of Debian's package.
     #[arg(long, value_name = "PATH")]
     source: Option<PathBuf>,
     /// Compilers at a time; by default one a processor.
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = words::jobs, allow_negative_numbers = true)]
     jobs: Option<usize>,
 }
 
@@ -273,13 +274,13 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_name = "VERSION")]
     kernel: Option<String>,
     /// Ticks a second of our stack's timers: 100, 250, 300, 1000; 0 for exact timers.
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = words::hz, allow_negative_numbers = true)]
     hz: u32,
     /// All randomness of our stack comes from this number.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = words::seed, allow_negative_numbers = true)]
     seed: u64,
     /// Scripts side by side; every core unless said.
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = words::jobs, allow_negative_numbers = true)]
     jobs: Option<usize>,
     /// Print one JSON value: every script with what happened.
     #[arg(long)]

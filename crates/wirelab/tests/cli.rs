@@ -118,7 +118,7 @@ fn a_fault_that_never_fires_fails_the_run() {
 
 #[test]
 fn wrong_words_are_named_and_the_right_ones_suggested() {
-    let cases: [(&[&str], &str, &str); 9] = [
+    let cases: [(&[&str], &str, &str); 26] = [
         (&["run", "arp-resolutio"], "arp-resolutio", "did you mean `arp-resolution`?"),
         (&["run", "no/such.toml"], "no/such.toml", "No such file"),
         (&["run", "ping", "--set", "clint:net.ipv4.ip_forward=1"], "clint", "did you mean `client`?"),
@@ -128,6 +128,23 @@ fn wrong_words_are_named_and_the_right_ones_suggested() {
         (&["run", "ping", "--on", "linx"], "linx", "stack, linux"),
         (&["run", "ping", "--kernel", "9.9"], "9.9", "6.18"),
         (&["ladder", "no.pcap"], "no.pcap", "No such file"),
+        (&["run", "ping", "--seed", "-1"], "-1", "a whole number from 0 to"),
+        (&["run", "ping", "--seed", "abc"], "abc", "a whole number from 0 to"),
+        (&["run", "ping", "--on", "nobody=linux"], "nobody", "client"),
+        (&["run", "ping", "--drop", "client: tcp &&"], "--drop:1:15", "a field is expected"),
+        (&["run", "ping", "--delay", "soon icmp"], "`soon` is no duration", "such as 10ms"),
+        (&["run", "ping", "--set", "client:=1"], "no sysctl", "such as net.ipv4.ip_default_ttl"),
+        (&["run", "ping", "--pcap-of", "nobody"], "nobody", "known: client"),
+        (&["show", "third-ack-lst"], "third-ack-lst", "hint: did you mean `third-ack-lost`?"),
+        (&["show", ""], "``", "hint: `wirelab list`"),
+        (&["twin", "third-ack-lst"], "third-ack-lst", "hint: did you mean `third-ack-lost`?"),
+        (&["twin", "third-ack-lst", "--write", "v.tsv"], "third-ack-lst", "did you mean"),
+        (&["twin", "ping", "--jobs", "0"], "0", "from 1 to 256"),
+        (&["twin", "ping", "--kernel", "nonsense"], "nonsense", "6.12.117), or `host`"),
+        (&["twin", "ping", "--kernel", "6.12,"], "''", "or `host`"),
+        (&["kernel", "build", "--version", "../../etc"], "../../etc", "as 6.12 or 6.12.117"),
+        (&["kernel", "build", "--source", "no/such"], "no/such", "hint: a source is a kernel tree"),
+        (&["drill", "x.pkt", "--hz", "7"], "7", "100, 250, 300 or 1000"),
     ];
     for (args, wrong, right) in cases {
         let dir = temp();
@@ -135,6 +152,128 @@ fn wrong_words_are_named_and_the_right_ones_suggested() {
         let text = stderr(&out);
         assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
         assert!(text.contains(wrong) && text.contains(right), "{args:?}: {text}");
+        assert_eq!(text.matches("error:").count(), 1, "{args:?}: {text}");
+        assert!(out.stdout.is_empty() && files(dir.path()).is_empty(), "{args:?} leaves nothing behind");
+    }
+}
+
+/// A command, what its message names, and what its hint says.
+type Case = (&'static [&'static str], &'static str, &'static str);
+
+#[test]
+fn files_of_the_wrong_kind_are_refused_with_what_is_wanted() {
+    let cases: [Case; 20] = [
+        (&["run", "../binary.toml"], "line 2, byte 10", "a scenario is a TOML file"),
+        (&["run", "../folder"], "../folder", "it is a folder"),
+        (&["run", "../folder.toml"], "Is a directory", "a scenario is a TOML file"),
+        (&["run", "../huge"], "longer than 1048576 bytes", "a scenario is a TOML file"),
+        (&["twin", "../binary.toml"], "byte 10", "a scenario is a TOML file"),
+        (&["show", "../binary.toml"], "binary.toml", "this is a file"),
+        (&["ladder", "../huge"], "longer than 1073741824 bytes", "pcap or pcapng"),
+        (&["ladder", "../folder"], "Is a directory", "pcap or pcapng"),
+        (&["ladder", "../empty", "-Y", "tcp &&"], "byte 6", "such as `tcp.flags.syn"),
+        (&["drill", "../folder"], "no scripts (*.pkt) in ../folder", "folders of them"),
+        (
+            &["drill", "../empty", "--referee", "/bin/true", "--plugin", "no/such"],
+            "the plug-in no/such",
+            "cargo build -p drill-so",
+        ),
+        (
+            &["drill", "../empty", "--referee", "/bin/true", "--plugin", "../binary.toml"],
+            "no shared library",
+            "--plugin",
+        ),
+        (&["drill", "../empty", "--on", "uml", "--referee", "/bin/true"], "--on uml", "--on linux"),
+        (&["score", "--packetdrill", "../folder"], "no scripts (*.pkt)", "gtests/net"),
+        (
+            &["score", "--packetdrill", "../folder", "--write", "../kept.tsv"],
+            "no scripts (*.pkt)",
+            "gtests/net",
+        ),
+        (&["score", "--packetdrill", "../kept.tsv"], "kept.tsv: not a directory", "gtests/net"),
+        (&["score", "--packetdrill", "no/such"], "no/such", "gtests/net"),
+        (
+            &["kernel", "build", "--source", "../kept.tsv"],
+            "is no kernel's source: tar",
+            "linux-source-6.12.tar.xz",
+        ),
+        (
+            &["kernel", "build", "--source", "../folder"],
+            "arch/um/Kconfig",
+            "the folder that `make` is called in",
+        ),
+        (&["kernel", "build", "--source", "/dev/null"], "no file and no folder", "a kernel tree"),
+    ];
+    let dir = temp();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("binary.toml"), b"question\n\xff\xfe\0").expect("written");
+    std::fs::write(path("empty"), b"").expect("written");
+    std::fs::write(path("kept.tsv"), b"kept").expect("written");
+    std::fs::File::create(path("huge")).and_then(|f| f.set_len(3 << 30)).expect("a file of holes");
+    for folder in ["folder", "folder.toml", "here"] {
+        std::fs::create_dir(path(folder)).expect("made");
+    }
+    for (args, wrong, right) in cases {
+        let cache = temp();
+        let out = Command::new(env!("CARGO_BIN_EXE_wirelab"))
+            .args(args)
+            .current_dir(path("here"))
+            .env("XDG_CACHE_HOME", cache.path())
+            .output()
+            .expect("it starts");
+        let text = stderr(&out);
+        // Tools that a machine does not have come to light before the source is looked at.
+        if args[0] == "kernel" && text.contains("building a kernel needs") {
+            continue;
+        }
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(wrong) && text.contains("hint: ") && text.contains(right), "{args:?}: {text}");
+        assert!(out.stdout.is_empty() && files(&path("here")).is_empty(), "{args:?} leaves nothing behind");
+        let kernels = cache.path().join("wirelab/kernels");
+        assert!(!kernels.exists() || files(&kernels).is_empty(), "{args:?} leaves nothing in the cache");
+        assert_eq!(std::fs::read(path("kept.tsv")).expect("readable"), b"kept", "{args:?}");
+    }
+}
+
+#[test]
+fn scripts_that_are_no_text_or_too_long_fail_alone() {
+    let dir = temp();
+    std::fs::write(dir.path().join("binary.pkt"), b"\x7fELF\0").expect("written");
+    std::fs::File::create(dir.path().join("huge.pkt"))
+        .and_then(|f| f.set_len(3 << 30))
+        .expect("a file of holes");
+    let mut long = std::fs::File::create(dir.path().join("long.pkt")).expect("made");
+    std::io::Write::write_all(&mut long, "// comment\n".repeat(400_000).as_bytes()).expect("written");
+    let out = wirelab(dir.path(), &["drill", "."]);
+    assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
+    let text = stdout(&out);
+    for said in [
+        "./binary.pkt:0: no script: it has bytes",
+        "./huge.pkt:0: no script",
+        "./long.pkt:0: longer than 4194304 bytes",
+    ] {
+        assert!(text.contains(said), "{said} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_said_before_anything_is_run_and_leaves_nothing() {
+    let cases: [Case; 7] = [
+        (&["run", "ping", "--pcap", "no/x.pcapng"], "no/x.pcapng", "--no-pcap"),
+        (&["run", "ping", "--pcap", "."], "cannot write .: is a directory", "--no-pcap"),
+        (&["run", "ping", "--pcap", "/proc/x.pcapng"], "in the folder /proc", "--no-pcap"),
+        (&["twin", "--all", "--write", "no/v.tsv"], "no/v.tsv", "`--write FILE`"),
+        (&["twin", "ping", "--write", "."], "is a directory", "`--write FILE`"),
+        (&["score", "--packetdrill", ".", "--write", "no/p.tsv"], "no/p.tsv", "`--write FILE`"),
+        (&["drill", "x.pkt", "--junit", "no/x.xml"], "no/x.xml", "`--junit FILE`"),
+    ];
+    for (args, wrong, right) in cases {
+        let dir = temp();
+        let out = wirelab(dir.path(), args);
+        let text = stderr(&out);
+        assert_eq!(out.status.code(), Some(3), "{args:?}: {text}");
+        assert!(text.contains(wrong) && text.contains("hint: ") && text.contains(right), "{args:?}: {text}");
+        assert!(!text.contains(".wirelab-"), "nobody knows the temporary file: {text}");
         assert!(out.stdout.is_empty() && files(dir.path()).is_empty(), "{args:?} leaves nothing behind");
     }
 }

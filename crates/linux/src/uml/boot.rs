@@ -111,6 +111,7 @@ pub fn boot(kernel: &Kernel, job: &Job) -> Result<Ran, UmlError> {
     Err(UmlError {
         what: format!("Linux {} in user mode: {what}", kernel.release),
         hint: (!tail.is_empty()).then(|| format!("its last words were:\n{}", tail.join("\n"))),
+        asked_wrongly: false,
     })
 }
 

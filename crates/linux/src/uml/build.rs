@@ -64,11 +64,12 @@ pub fn build(options: &BuildOptions, progress: &mut dyn FnMut(Progress)) -> Resu
     supported()?;
     find_tools()?;
     let cache = cache()?;
-    std::fs::create_dir_all(&cache).map_err(UmlError::io(cache.display().to_string()))?;
-    let work = tempfile::Builder::new()
-        .prefix(".build-")
-        .tempdir_in(&cache)
-        .map_err(UmlError::io(cache.display().to_string()))?;
+    let work = std::fs::create_dir_all(&cache)
+        .and_then(|()| tempfile::Builder::new().prefix(".build-").tempdir_in(&cache))
+        .map_err(|e| {
+            let hint = "kernels are kept in $XDG_CACHE_HOME/wirelab/kernels: set it to a folder of yours";
+            UmlError::new(format!("no folder can be made in {}: {}", cache.display(), e.kind()), hint)
+        })?;
     let (tree, from) = tree(options, work.path(), progress)?;
     progress(Progress::Doing("configuring".into()));
     let out = work.path().join("out");
@@ -118,21 +119,17 @@ fn tree(
     let archive = match &options.source {
         Some(path) if path.is_dir() => {
             let path = std::fs::canonicalize(path).map_err(UmlError::io(path.display().to_string()))?;
-            if !path.join("arch/um/Kconfig").is_file() {
-                return Err(UmlError::new(
-                    format!("{} is not a kernel tree: it has no arch/um/Kconfig", path.display()),
-                    "--source takes the folder that `make` is called in, or an archive of it",
-                ));
+            if !path.join(KCONFIG).is_file() {
+                return Err(no_source(&path, format!("it has no {KCONFIG}")));
             }
             let from = path.display().to_string();
             return Ok((path, from));
         }
         Some(path) if path.is_file() => path.clone(),
         Some(path) => {
-            return Err(UmlError::new(
-                format!("{} does not exist", path.display()),
-                "--source takes a kernel tree, or a .tar.xz of one",
-            ));
+            let why = std::fs::metadata(path)
+                .map_or_else(|e| e.to_string(), |_| "it is no file and no folder".into());
+            return Err(no_source(path, why));
         }
         None => package(options.version.as_deref().unwrap_or(DEFAULT_VERSION), work, progress)?,
     };
@@ -142,9 +139,26 @@ fn tree(
     let mut tar = Command::new("tar");
     tar.arg("xf").arg(&archive).arg("-C").arg(&to).arg("--strip-components=1");
     tar.args(UNUSED.map(|pattern| format!("--exclude={pattern}")));
-    output(tar, "tar")?;
+    output(tar, "tar").map_err(|e| match &options.source {
+        Some(path) => no_source(path, e.what),
+        None => e,
+    })?;
+    if !to.join(KCONFIG).is_file() {
+        return Err(no_source(&archive, format!("what is in it has no {KCONFIG}")));
+    }
     let name = archive.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     Ok((to, name))
+}
+
+/// What every kernel tree has that can be built for user mode.
+const KCONFIG: &str = "arch/um/Kconfig";
+
+fn no_source(path: &Path, why: String) -> UmlError {
+    UmlError::asked(
+        format!("{} is no kernel's source: {why}", path.display()),
+        "a source is a kernel tree (the folder that `make` is called in), or an archive of one such as \
+         Debian's /usr/src/linux-source-6.12.tar.xz or kernel.org's linux-6.12.tar.xz",
+    )
 }
 
 /// The archive in Debian's package: installed, or fetched by `apt-get download`, which needs no rights.
@@ -163,6 +177,7 @@ fn package(version: &str, work: &Path, progress: &mut dyn FnMut(Progress)) -> Re
         hint: Some(format!(
             "is there a package {name} (`apt-cache search linux-source`)? `--source PATH` takes any kernel tree"
         )),
+        asked_wrongly: false,
     })?;
     let entries = std::fs::read_dir(work).map_err(UmlError::io("the build's folder"))?;
     let package = entries.flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "deb"));
@@ -198,7 +213,11 @@ fn output(mut command: Command, what: &str) -> Result<String, UmlError> {
         return Ok(String::from_utf8_lossy(&out.stdout).into_owned());
     }
     let text = String::from_utf8_lossy(&out.stderr);
-    Err(UmlError { what: format!("{what} failed: {}", last_lines(&text, 12)), hint: None })
+    Err(UmlError {
+        what: format!("{what} failed: {}", last_lines(&text, 12)),
+        hint: None,
+        asked_wrongly: false,
+    })
 }
 
 fn last_lines(text: &str, n: usize) -> String {
@@ -232,6 +251,7 @@ fn compile(mut command: Command, progress: &mut dyn FnMut(Progress)) -> Result<(
     Err(UmlError {
         what: format!("the kernel does not compile:\n{}", last_lines(&text, 12)),
         hint: Some("a compiler newer than the kernel may refuse it: try another `--version`".into()),
+        asked_wrongly: false,
     })
 }
 

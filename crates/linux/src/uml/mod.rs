@@ -42,16 +42,23 @@ pub struct UmlError {
     pub what: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Whether what was asked for is wrong; otherwise the machine lacks something, or it broke.
+    pub asked_wrongly: bool,
 }
 
 impl UmlError {
+    /// What was asked for is wrong.
+    fn asked(what: impl Into<String>, hint: impl Into<String>) -> UmlError {
+        UmlError { asked_wrongly: true, ..UmlError::new(what, hint) }
+    }
+
     fn new(what: impl Into<String>, hint: impl Into<String>) -> UmlError {
-        UmlError { what: what.into(), hint: Some(hint.into()) }
+        UmlError { what: what.into(), hint: Some(hint.into()), asked_wrongly: false }
     }
 
     fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> UmlError {
         let doing = doing.into();
-        move |e| UmlError { what: format!("{doing}: {e}"), hint: None }
+        move |e| UmlError { what: format!("{doing}: {e}"), hint: None, asked_wrongly: false }
     }
 }
 
@@ -113,10 +120,11 @@ pub fn find(version: Option<&str>) -> Result<Kernel, UmlError> {
     supported()?;
     let fits = |k: &Kernel| version.is_none_or(|v| k.release == v || k.release.starts_with(&format!("{v}.")));
     kernels()?.into_iter().rfind(fits).ok_or_else(|| {
-        let version = version.map(|v| format!(" --version {v}")).unwrap_or_default();
+        let what = version.map(|v| format!(" {v}")).unwrap_or_default();
+        let option = version.map(|v| format!(" --version {}", series(v))).unwrap_or_default();
         UmlError::new(
-            format!("no such User-Mode Linux kernel was built yet{}", if version.is_empty() { "" } else { " for this version" }),
-            format!("`wirelab kernel build{version}` makes one, in some minutes; `wirelab kernel list` shows what is there"),
+            format!("no User-Mode Linux{what} was built yet"),
+            format!("`wirelab kernel build{option}` makes one, in some minutes; `wirelab kernel list` shows what is there"),
         )
     })
 }
@@ -137,6 +145,11 @@ pub fn supported() -> Result<(), UmlError> {
     ))
 }
 
+/// `6.12` of `6.12.117`: Debian's source packages are named so.
+fn series(release: &str) -> &str {
+    release.match_indices('.').nth(1).map_or(release, |(at, _)| &release[..at])
+}
+
 /// `6.12.117` as numbers, so that 6.9 sorts before 6.12.
 fn numbers(release: &str) -> Vec<u32> {
     release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok()).collect()
@@ -151,5 +164,6 @@ mod tests {
         let mut releases = ["6.12.117", "6.9", "6.1.158", "6.12.9-rc1"];
         releases.sort_by_key(|r| numbers(r));
         assert_eq!(releases, ["6.1.158", "6.9", "6.12.9-rc1", "6.12.117"]);
+        assert_eq!(["6.12.117", "6.12", "7"].map(series), ["6.12", "6.12", "7"]);
     }
 }

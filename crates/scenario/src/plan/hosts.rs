@@ -285,7 +285,8 @@ fn check_sysctl(
                 (false, Some("other kernels have it: give the host a `profile`, such as \"4.4\"".to_string()))
             }
             SysctlError::NoSuchSysctl { did_you_mean, .. } => {
-                (false, did_you_mean.as_ref().map(|m| format!("did you mean `{m}`?")))
+                let spelt = "names are written as in Linux, such as net.ipv4.ip_default_ttl";
+                (false, Some(did_you_mean.as_ref().map_or(spelt.into(), |m| format!("did you mean `{m}`?"))))
             }
             SysctlError::NotModelled { .. } => (false, Some("hosts on the real kernel have it".to_string())),
             SysctlError::NoSuchInterface { .. } => (false, suggest_interface(nics)),

@@ -10,14 +10,26 @@ use drill::target::Host;
 use drill::{HappenedKind, Verdict};
 use stack::{Granularity, KernelProfile};
 
+use super::referee::Judge;
+use super::save::{can_save, save, unwritable};
 use crate::output::Output;
 use crate::{DrillArgs, Exit};
 
-/// Most threads.
-const MAX_JOBS: usize = 256;
-
 /// Runs scripts.
 pub(crate) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
+    if args.referee.is_some() && args.on != "stack" {
+        let hint = "leave out one of them: `drill --on linux` asks the kernel itself";
+        out.error(
+            format_args!("--referee judges our stack: it cannot be had with --on {}", args.on),
+            Some(hint),
+        );
+        return Exit::Usage;
+    }
+    if let Some(path) = &args.junit
+        && let Err(e) = can_save(path)
+    {
+        return unwritable(path, &e, "`--junit FILE` says where the XML goes", out);
+    }
     if args.on == "uml" {
         if args.junit.is_some() {
             out.error("--junit is not written with --on uml", Some("--json gives the same verdicts"));
@@ -41,32 +53,37 @@ pub(crate) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
                 }
             }
             Err(e) => {
-                out.error(format_args!("cannot read {}: {e}", path.display()), None);
+                let hint = "`drill` takes packetdrill scripts (*.pkt), or folders of them";
+                out.error(format_args!("cannot read {}: {e}", path.display()), Some(hint));
                 return Exit::Usage;
             }
         }
     }
     if cases.is_empty() {
-        out.error("no scripts (*.pkt) found", None);
+        let paths: Vec<String> = args.paths.iter().map(|p| p.display().to_string()).collect();
+        let hint = "`drill` takes packetdrill scripts (*.pkt), or folders of them";
+        out.error(format_args!("no scripts (*.pkt) in {} or below", paths.join(", ")), Some(hint));
         return Exit::Usage;
     }
+    let judge = match args.referee.as_deref().map(|tool| Judge::find(args, tool)).transpose() {
+        Ok(judge) => judge,
+        Err((text, hint)) => {
+            out.error(text, Some(&hint));
+            return Exit::Usage;
+        }
+    };
     let on_linux = args.on == "linux";
     // A kernel's clock is the machine's: scripts side by side would disturb each other's timing.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = args.jobs.unwrap_or(if on_linux { 1 } else { cores }).clamp(1, MAX_JOBS);
+    let jobs = args.jobs.unwrap_or(if on_linux { 1 } else { cores });
     let all = suite::run_all(&cases, &options, host.as_ref(), jobs, &|_| {});
-    if let Some(tool) = &args.referee {
-        if on_linux {
-            out.error("--referee judges our stack: it cannot be had with --on linux", None);
-            return Exit::Usage;
-        }
-        return super::referee::compare(args, tool, &all, jobs, out);
+    if let Some(judge) = judge {
+        return judge.compare(args, &all, jobs, out);
     }
     if let Some(path) = &args.junit
-        && let Err(e) = std::fs::write(path, report::junit(&all))
+        && let Err(e) = save(path, |w| w.write_all(report::junit(&all).as_bytes()))
     {
-        out.error(format_args!("cannot write {}: {e}", path.display()), None);
-        return Exit::Usage;
+        return unwritable(path, &e, "`--junit FILE` says where the XML goes", out);
     }
     if args.json {
         out.line(serde_json::to_string_pretty(&json(&all)).expect("JSON values print"));
@@ -119,8 +136,7 @@ fn prepare(args: &DrillArgs) -> Result<Prepared, String> {
         "stack" => {
             let granularity = match args.hz {
                 0 => Granularity::Ideal,
-                hz @ (100 | 250 | 300 | 1000) => Granularity::Wheel { hz },
-                hz => return Err(format!("--hz {hz}: 100, 250, 300, 1000, or 0 for ideal timers")),
+                hz => Granularity::Wheel { hz },
             };
             Box::new(StackHost { profile, granularity, seed: args.seed })
         }

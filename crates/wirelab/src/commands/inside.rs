@@ -5,7 +5,7 @@ use std::time::Duration;
 use linux::uml::{self, Job, Kernel, Ran};
 
 use super::kernel::refused;
-use super::save::save;
+use super::save::{can_save, save, unwritable};
 use crate::output::Output;
 use crate::{Exit, RunArgs};
 
@@ -37,6 +37,11 @@ pub(super) fn run(args: &RunArgs, on: &str, kernel: &Kernel, out: &mut Output) -
     const CAPTURE: &str = "capture";
     let name = super::run::short_name(&args.scenario);
     let capture = args.capture(&name);
+    if let Some(path) = &capture
+        && let Err(e) = can_save(path)
+    {
+        return unwritable(path, &e, super::run::CAPTURE_HINT, out);
+    }
     let mut words = args.words(on, out);
     match &capture {
         Some(path) => {
@@ -52,8 +57,7 @@ pub(super) fn run(args: &RunArgs, on: &str, kernel: &Kernel, out: &mut Output) -
     if let (Some(path), Ok(bytes)) = (&capture, std::fs::read(ran.file(CAPTURE)))
         && let Err(e) = save(path, |w| w.write_all(&bytes))
     {
-        out.error(format_args!("cannot write {}: {e}", path.display()), None);
-        return Exit::Environment;
+        return unwritable(path, &e, super::run::CAPTURE_HINT, out);
     }
     end(&ran, out)
 }

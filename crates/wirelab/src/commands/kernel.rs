@@ -18,7 +18,7 @@ pub(crate) fn kernel(command: &KernelCommand, out: &mut Output) -> Exit {
 /// Says why there is no kernel, or what became of it.
 pub(super) fn refused(e: &UmlError, out: &mut Output) -> Exit {
     out.error(e, e.hint.as_deref());
-    Exit::Environment
+    if e.asked_wrongly { Exit::Usage } else { Exit::Environment }
 }
 
 fn list(out: &mut Output) -> Exit {

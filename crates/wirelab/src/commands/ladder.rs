@@ -4,6 +4,7 @@ use analysis::ladder::{Ladder, Options};
 use analysis::traffic::Traffic;
 use wire::filter::Filter;
 
+use super::input;
 use crate::output::Output;
 use crate::{Exit, LadderArgs};
 
@@ -16,14 +17,17 @@ pub(crate) fn ladder(args: &LadderArgs, out: &mut Output) -> Exit {
     let filter = match args.filter.as_deref().map(Filter::parse).transpose() {
         Ok(filter) => filter,
         Err(e) => {
-            out.error(format_args!("--filter: {e}"), None);
+            let hint =
+                "a filter is written as in Wireshark, such as `tcp.flags.syn == 1 && ip.src == 192.0.2.1`";
+            out.error(format_args!("--filter: {e}"), Some(hint));
             return Exit::Usage;
         }
     };
-    let bytes = match read(&args.file) {
+    let bytes = match input::bytes(&args.file, MAX_BYTES) {
         Ok(bytes) => bytes,
         Err(e) => {
-            out.error(format_args!("cannot read {shown}: {e}"), None);
+            let hint = "`ladder` takes a pcap or pcapng file; tcpdump, tshark or editcap can cut a long one";
+            out.error(format_args!("cannot read {shown}: {e}"), Some(hint));
             return Exit::Usage;
         }
     };
@@ -63,14 +67,4 @@ pub(crate) fn ladder(args: &LadderArgs, out: &mut Output) -> Exit {
         return Exit::Failed;
     }
     Exit::Ok
-}
-
-fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-    let size = std::fs::metadata(path)?.len();
-    if size > MAX_BYTES {
-        return Err(std::io::Error::other(format!(
-            "{size} bytes; captures up to {MAX_BYTES} bytes are read"
-        )));
-    }
-    std::fs::read(path)
 }

@@ -1,5 +1,7 @@
 //! `list`, `show` and `schema`: the catalogue and the format of its files.
 
+use std::path::Path;
+
 use scenario::catalogue::{self, Entry};
 use scenario::{Overrides, Plan};
 
@@ -73,16 +75,33 @@ pub(crate) fn list(words: &[String], json: bool, out: &mut Output) -> Exit {
 
 /// Prints the file of one scenario.
 pub(crate) fn show(name: &str, out: &mut Output) -> Exit {
-    match catalogue::find(name) {
+    let is_file = Path::new(name).is_file();
+    match entry(
+        name,
+        is_file.then_some("`show` prints rows of the catalogue; this is a file: read it as it is"),
+        out,
+    ) {
         Ok(entry) => {
             out.data(entry.text);
             Exit::Ok
         }
-        Err(e) => {
-            out.error(e, None);
-            Exit::Usage
-        }
+        Err(exit) => exit,
     }
+}
+
+/// The row of that name; if there is none, says so with a hint: `hint`, or the closest names.
+pub(super) fn entry(name: &str, hint: Option<&str>, out: &mut Output) -> Result<&'static Entry, Exit> {
+    catalogue::find(name).map_err(|e| {
+        let hint = match (hint, &e.hint) {
+            (Some(hint), _) => hint.to_owned(),
+            (None, Some(close)) => format!("{close}; a path to a .toml file can be run, too"),
+            (None, None) => {
+                "`wirelab list` shows the catalogue; a path to a .toml file can be run, too".into()
+            }
+        };
+        out.error(format_args!("no scenario is named `{}`", e.name), Some(&hint));
+        Exit::Usage
+    })
 }
 
 /// Prints the JSON Schema of scenario files.

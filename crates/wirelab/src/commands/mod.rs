@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod drill;
+mod input;
 mod inside;
 pub(crate) mod kernel;
 pub(crate) mod ladder;

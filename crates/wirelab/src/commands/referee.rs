@@ -3,7 +3,8 @@
 //! The tool is the user's own build, unmodified and in a process of its own; nothing of it is here. What differs is a mistake of
 //! our runner, or of the plug-in: the host, its shell and its clock are the same.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -20,6 +21,9 @@ use crate::{DrillArgs, Exit};
 /// A script of an hour takes seconds; one that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a build of crate `drill-so` is called.
+const PLUGIN: &str = "libdrill_so.so";
+
 /// What packetdrill said of a case.
 struct Judged {
     passed: bool,
@@ -27,48 +31,85 @@ struct Judged {
     said: String,
 }
 
-/// The plug-in: named, or where a build of the workspace puts it, beside this program.
-fn plugin(args: &DrillArgs) -> Result<PathBuf, String> {
-    let found = match &args.plugin {
-        Some(path) => path.clone(),
-        None => {
-            let here = std::env::current_exe().map_err(|e| format!("where is this program? {e}"))?;
-            here.with_file_name("libdrill_so.so")
-        }
-    };
-    found.canonicalize().map_err(|e| format!("the plug-in {}: {e}", found.display()))
+/// What is wrong, and what to do about it.
+type Refused = (String, String);
+
+/// packetdrill with our stack plugged in.
+pub(crate) struct Judge {
+    tool: PathBuf,
+    plugin: PathBuf,
 }
 
-/// Runs all cases under packetdrill and compares with our runner's verdicts.
-pub(crate) fn compare(args: &DrillArgs, tool: &Path, all: &[Ran], jobs: usize, out: &mut Output) -> Exit {
-    let prepared = plugin(args).and_then(|so| {
-        let tool = tool.canonicalize().map_err(|e| format!("packetdrill at {}: {e}", tool.display()))?;
-        Ok((so, tool))
-    });
-    let (so, tool) = match prepared {
-        Ok(both) => both,
-        Err(text) => {
-            out.error(text, Some("cargo build -p drill-so -p wirelab"));
-            return Exit::Usage;
+impl Judge {
+    /// The tool and the plug-in, both there.
+    pub(crate) fn find(args: &DrillArgs, tool: &Path) -> Result<Judge, Refused> {
+        let plugin = plugin(args)?;
+        let hint = "--referee takes the program that google/packetdrill's gtests/net/packetdrill builds";
+        let found = tool.canonicalize().and_then(|path| {
+            let data = std::fs::metadata(&path)?;
+            let runs =
+                data.is_file() && std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o111 != 0;
+            if runs { Ok(path) } else { Err(std::io::Error::other("it is no program")) }
+        });
+        let tool = found.map_err(|e| (format!("packetdrill at {}: {e}", tool.display()), hint.into()))?;
+        Ok(Judge { tool, plugin })
+    }
+
+    /// Runs all cases under packetdrill and compares with our runner's verdicts.
+    pub(crate) fn compare(&self, args: &DrillArgs, all: &[Ran], jobs: usize, out: &mut Output) -> Exit {
+        let Judge { tool, plugin } = self;
+        let next = AtomicUsize::new(0);
+        let judged: Mutex<Vec<(usize, Result<Judged, String>)>> = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(ran) = all.get(at) else { return };
+                        let result = judge(args, tool, plugin, &ran.case);
+                        judged.lock().expect("no thread panics while it holds this").push((at, result));
+                    }
+                });
+            }
+        });
+        let mut judged = judged.into_inner().expect("all threads ended");
+        judged.sort_by_key(|(at, _)| *at);
+        tell(all, &judged, out)
+    }
+}
+
+/// The plug-in: named, or where a build of the workspace puts it, beside this program.
+fn plugin(args: &DrillArgs) -> Result<PathBuf, Refused> {
+    let (path, hint) = match &args.plugin {
+        Some(path) => {
+            (path.clone(), "--plugin takes the libdrill_so.so that `cargo build -p drill-so` makes".into())
+        }
+        None => {
+            let here = std::env::current_exe();
+            let here =
+                here.map_err(|e| (format!("where is this program? {e}"), "--plugin FILE names it".into()))?;
+            (here.with_file_name(PLUGIN), build_hint(&here))
         }
     };
-    let next = AtomicUsize::new(0);
-    let judged: Mutex<Vec<(usize, Result<Judged, String>)>> = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(ran) = all.get(at) else { return };
-                    let result = judge(args, &tool, &so, &ran.case);
-                    judged.lock().expect("no thread panics while it holds this").push((at, result));
-                }
-            });
-        }
+    let found = path.canonicalize().and_then(|found| {
+        let mut magic = [0; 4];
+        File::open(&found)?.read_exact(&mut magic)?;
+        // The loader leaves out anything else with a warning, and packetdrill would judge the machine's kernel.
+        if magic == *b"\x7fELF" { Ok(found) } else { Err(std::io::Error::other("it is no shared library")) }
     });
-    let mut judged = judged.into_inner().expect("all threads ended");
-    judged.sort_by_key(|(at, _)| *at);
-    tell(all, &judged, out)
+    found.map_err(|e| (format!("the plug-in {}: {e}", path.display()), hint))
+}
+
+/// How the plug-in comes to lie beside this program.
+fn build_hint(program: &Path) -> String {
+    let profile = program.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    match profile {
+        Some("debug") => "`cargo build -p drill-so` puts it there".into(),
+        Some("release") => "`cargo build --release -p drill-so` puts it there".into(),
+        _ => format!(
+            "`cargo build --release -p drill-so` makes target/release/{PLUGIN}; --plugin FILE names it"
+        ),
+    }
 }
 
 /// One case under packetdrill.
@@ -164,4 +205,17 @@ fn tell(all: &[Ran], judged: &[(usize, Result<Judged, String>)], out: &mut Outpu
         format!("{agree} of {total} alike ({passed} passed, {failed} not), {} differ", total - agree);
     out.line(out.strong(&format!("both judges on our stack: {counts}")));
     if agree == total { Exit::Ok } else { Exit::Failed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plug_in_is_built_as_the_running_program_was() {
+        assert!(build_hint(Path::new("target/debug/wirelab")).starts_with("`cargo build -p drill-so`"));
+        assert!(build_hint(Path::new("target/release/wirelab")).starts_with("`cargo build --release"));
+        let installed = build_hint(Path::new("/usr/bin/wirelab"));
+        assert!(installed.contains("target/release/libdrill_so.so") && installed.contains("--plugin FILE"));
+    }
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use analysis::ladder::{Ladder, Options};
-use scenario::{Diagnostic, File, Outcome, Overrides, Plan, RunError, Targets, Verdict, catalogue};
+use scenario::{Diagnostic, File, Outcome, Overrides, Plan, RunError, Targets, Verdict};
 use serde_json::{Value, json};
 
-use super::save::save;
+use super::save::{can_save, save, unwritable};
 use crate::output::Output;
 use crate::{Exit, RunArgs};
 
@@ -37,6 +37,9 @@ pub(crate) fn run(args: &RunArgs, out: &mut Output) -> Exit {
     }
 }
 
+/// What to do about a capture that has no place.
+pub(super) const CAPTURE_HINT: &str = "`--pcap FILE` writes it elsewhere, `--no-pcap` not at all";
+
 struct Job<'a> {
     args: &'a RunArgs,
     file: File,
@@ -49,8 +52,7 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn prepare(args: &'a RunArgs, out: &mut Output) -> Result<Job<'a>, Exit> {
-        let (text, origin, name) = source(&args.scenario, out)?;
-        let file = scenario::file::parse(&text, &origin).map_err(|all| report(&all, out))?;
+        let (file, name) = parsed(&args.scenario, out)?;
         let targets = Targets::parse(&args.on).map_err(|e| {
             out.error(format_args!("--on {}: {e}", args.on), None);
             Exit::Usage
@@ -61,6 +63,12 @@ impl<'a> Job<'a> {
             let hint = scenario::suggest(host, plan.hosts.iter().map(String::as_str));
             out.error(format_args!("--pcap-of: no host is named `{host}`"), hint.as_deref());
             return Err(Exit::Usage);
+        }
+        // A long run whose capture has no place would be for nothing.
+        if let Some(path) = args.capture(&name)
+            && let Err(e) = can_save(&path)
+        {
+            return Err(unwritable(&path, &e, CAPTURE_HINT, out));
         }
         Ok(Job { args, file, plan, targets, overrides, name })
     }
@@ -197,11 +205,7 @@ impl<'a> Job<'a> {
         });
         match written {
             Ok(()) => Ok(Some(self.args.capture_is.clone().unwrap_or(path))),
-            Err(e) => {
-                let hint = "`--pcap FILE` writes it elsewhere, `--no-pcap` not at all";
-                out.error(format_args!("cannot write {}: {e}", path.display()), Some(hint));
-                Err(Exit::Environment)
-            }
+            Err(e) => Err(unwritable(&path, &e, CAPTURE_HINT, out)),
         }
     }
 
@@ -268,25 +272,35 @@ pub(super) fn short_name(scenario: &str) -> String {
     path.file_stem().map_or_else(|| scenario.to_owned(), |s| s.to_string_lossy().into_owned())
 }
 
+/// The scenario's file and its short name, or what is wrong with it.
+fn parsed(scenario: &str, out: &mut Output) -> Result<(File, String), Exit> {
+    let (text, origin, name) = source(scenario, out)?;
+    let file = scenario::file::parse(&text, &origin).map_err(|all| report(&all, out))?;
+    Ok((file, name))
+}
+
+/// Says what is wrong with a scenario before anything is run.
+pub(super) fn check(scenario: &str, out: &mut Output) -> Result<(), Exit> {
+    let (file, _) = parsed(scenario, out)?;
+    scenario::plan(&file, &Overrides::default()).map(drop).map_err(|all| report(&all, out))
+}
+
 /// The scenario's text, what messages call it, and its short name. A path is what has a slash or ends in
 /// `.toml` and exists; anything else is a name of the catalogue.
 fn source(scenario: &str, out: &mut Output) -> Result<(String, String, String), Exit> {
     let path = Path::new(scenario);
     let is_file = path.extension().is_some_and(|e| e == "toml") || path.is_file();
     if !is_file {
-        return match catalogue::find(scenario) {
-            Ok(entry) => Ok((entry.text.to_owned(), entry.origin(), entry.short().to_owned())),
-            Err(e) => {
-                out.error(e, Some("`wirelab list` shows the catalogue; a path to a .toml file works too"));
-                Err(Exit::Usage)
-            }
-        };
+        let hint = path.is_dir().then_some("it is a folder; a scenario is one .toml file in it");
+        let entry = super::list::entry(scenario, hint, out)?;
+        return Ok((entry.text.to_owned(), entry.origin(), entry.short().to_owned()));
     }
     let name = short_name(scenario);
-    match std::fs::read_to_string(path) {
+    match super::input::text(path, scenario::file::MAX_BYTES as u64) {
         Ok(text) => Ok((text, scenario.to_owned(), name)),
         Err(e) => {
-            out.error(format_args!("cannot read {scenario}: {e}"), None);
+            let hint = "a scenario is a TOML file: `wirelab show arp-resolution` prints one";
+            out.error(format_args!("cannot read {scenario}: {e}"), Some(hint));
             Err(Exit::Usage)
         }
     }

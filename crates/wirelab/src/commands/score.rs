@@ -2,6 +2,7 @@
 //! scripts. Every figure is counted from what a command wrote or a test holds; none is written by hand.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use drill::host::StackHost;
@@ -13,7 +14,7 @@ use scenario::verdicts;
 use serde_json::json;
 use stack::{Granularity, KernelProfile};
 
-use super::save::save;
+use super::save::{can_save, save, unwritable};
 use crate::output::Output;
 use crate::{Exit, ScoreArgs};
 
@@ -39,19 +40,27 @@ struct Folder {
 pub(crate) fn score(args: &ScoreArgs, out: &mut Output) -> Exit {
     let folders = match &args.packetdrill {
         None => read(PACKETDRILL),
-        Some(dir) => match count(dir, args.judge) {
-            Ok(folders) => folders,
-            Err(e) => {
-                out.error(format_args!("cannot read {}: {e}", dir.display()), None);
-                return Exit::Usage;
+        Some(dir) => {
+            if let Some(path) = &args.write
+                && let Err(e) = can_save(path)
+            {
+                return unwritable(path, &e, "`--write FILE` says where the figures go", out);
             }
-        },
+            match scripts(dir) {
+                Ok(paths) => count(dir, paths, args.judge),
+                Err(e) => {
+                    let hint =
+                        "--packetdrill takes a folder of scripts, such as google/packetdrill's gtests/net";
+                    out.error(format_args!("{}: {e}", dir.display()), Some(hint));
+                    return Exit::Usage;
+                }
+            }
+        }
     };
     if let Some(path) = &args.write
         && let Err(e) = save(path, |w| w.write_all(text(&folders).as_bytes()))
     {
-        out.error(format_args!("cannot write {}: {e}", path.display()), None);
-        return Exit::Environment;
+        return unwritable(path, &e, "`--write FILE` says where the figures go", out);
     }
     if args.json {
         out.line(serde_json::to_string_pretty(&json_of(&folders)).expect("JSON values print"));
@@ -112,9 +121,21 @@ fn traces(list: &str) -> (usize, usize) {
     (lines().filter(agrees).count(), lines().count())
 }
 
-/// Runs every script below a folder on our stack, and on this machine's kernel if asked.
-fn count(dir: &Path, judge: bool) -> std::io::Result<BTreeMap<String, Folder>> {
+/// The scripts below a folder; that there are none is an error.
+fn scripts(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    if !std::fs::metadata(dir)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
     let paths = suite::find(dir)?;
+    if paths.is_empty() {
+        Err(io::Error::other("no scripts (*.pkt) in this folder or below it"))
+    } else {
+        Ok(paths)
+    }
+}
+
+/// Runs every script below a folder on our stack, and on this machine's kernel if asked.
+fn count(dir: &Path, paths: Vec<PathBuf>, judge: bool) -> BTreeMap<String, Folder> {
     let cases: Vec<Case> = paths.into_iter().map(|path| Case { path, variant: Variant::Plain }).collect();
     let passed = |host: &dyn Host, jobs: usize| {
         let ran = suite::run_all(&cases, &[], host, jobs, &|_| {});
@@ -136,7 +157,7 @@ fn count(dir: &Path, judge: bool) -> std::io::Result<BTreeMap<String, Folder>> {
             *folders.entry(name).or_default().kernel.get_or_insert(0) += passed;
         }
     }
-    Ok(folders)
+    folders
 }
 
 /// What a script's folder is called: its path below `dir`.

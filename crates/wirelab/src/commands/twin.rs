@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::inside::LIMIT;
 use super::kernel::refused;
-use super::save::save;
+use super::save::{can_save, save, unwritable};
 use crate::output::Output;
 use crate::{Exit, TwinArgs};
 
@@ -38,6 +38,16 @@ pub(crate) fn twin(args: &TwinArgs, out: &mut Output) -> Exit {
         Err(e) => return refused(&e, out),
     };
     let scenarios = if args.all { rows() } else { args.scenarios.clone() };
+    // The user's mistakes come to light before minutes are spent.
+    let checked: Vec<_> = args.scenarios.iter().filter_map(|s| super::run::check(s, out).err()).collect();
+    if let Some(exit) = checked.first() {
+        return *exit;
+    }
+    if let Some(path) = &args.write
+        && let Err(e) = can_save(path)
+    {
+        return unwritable(path, &e, "`--write FILE` says where the verdicts go", out);
+    }
     let answers = ask(&scenarios, &judges, args.jobs, out);
     let mut exit = Exit::Ok;
     for answer in &answers {
@@ -59,11 +69,14 @@ pub(crate) fn twin(args: &TwinArgs, out: &mut Output) -> Exit {
         out.line(format_args!("{agree} of {} verdicts agree", answers.len()));
     }
     if let Some(path) = &args.write {
-        let known = answers.iter().filter_map(|a| a.verdict.clone().ok());
+        let known: Vec<Known> = answers.iter().filter_map(|a| a.verdict.clone().ok()).collect();
+        if known.is_empty() {
+            out.error(format_args!("no verdict: {} is left as it was", path.display()), None);
+            return exit;
+        }
         let text = verdicts::merged(std::fs::read_to_string(path).ok().as_deref(), known);
         if let Err(e) = save(path, |w| w.write_all(text.as_bytes())) {
-            out.error(format_args!("cannot write {}: {e}", path.display()), None);
-            return Exit::Environment;
+            return unwritable(path, &e, "`--write FILE` says where the verdicts go", out);
         }
     }
     exit
@@ -92,7 +105,7 @@ fn judges(wanted: &[String]) -> Result<Vec<Judge>, uml::UmlError> {
 
 /// Asks every kernel about every scenario, some at a time; answers in the order of the questions.
 fn ask(scenarios: &[String], judges: &[Judge], jobs: Option<usize>, out: &mut Output) -> Vec<Answer> {
-    let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let questions: Vec<(&String, &Judge)> =
         scenarios.iter().flat_map(|s| judges.iter().map(move |j| (s, j))).collect();
     let left: Mutex<VecDeque<usize>> = Mutex::new((0..questions.len()).collect());
@@ -149,7 +162,9 @@ impl Answer {
             },
         };
         let Ok(value) = serde_json::from_slice::<Value>(&stdout) else {
-            answer.verdict = Err(String::from_utf8_lossy(&stderr).trim().to_owned());
+            // What the other process said is said again, after this one's own `error:`.
+            let said = String::from_utf8_lossy(&stderr);
+            answer.verdict = Err(said.trim().trim_start_matches("error: ").to_owned());
             return answer;
         };
         let twin = &value["twin"];
