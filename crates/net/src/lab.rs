@@ -117,6 +117,9 @@ struct Driver {
     epoch: OnceLock<tokio::time::Instant>,
     state: Mutex<DriverState>,
     limit: u64,
+    /// What the machine's clocks show on this thread.
+    #[cfg(all(feature = "interpose", target_os = "linux"))]
+    shown: Option<Arc<AtomicU64>>,
     /// Events of the world after which a run is given up, too.
     max_events: AtomicU64,
 }
@@ -171,6 +174,8 @@ impl Lab {
             state: Mutex::default(),
             // The guard can only stand on a whole millisecond.
             limit: (limit / TICK).max(1) * TICK,
+            #[cfg(all(feature = "interpose", target_os = "linux"))]
+            shown: crate::interpose::clock(),
             max_events: AtomicU64::new(u64::MAX),
         });
         let (parking, unparking) = (driver.clone(), driver.clone());
@@ -314,7 +319,7 @@ impl Driver {
         let now = self.tokio_now(*epoch);
         if now > state.clock {
             // A program moved tokio's clock (`tokio::time::advance`): the world follows.
-            state.clock = now;
+            self.show(state, now);
             inner.world.run_until(Instant::from_nanos(now));
             inner.take_woken(&mut state.woken);
             if !state.woken.is_empty() {
@@ -349,11 +354,20 @@ impl Driver {
         }
     }
 
+    /// The clock stands at `now`.
+    fn show(&self, state: &mut DriverState, now: u64) {
+        state.clock = now;
+        #[cfg(all(feature = "interpose", target_os = "linux"))]
+        if let Some(shown) = &self.shown {
+            shown.store(now, Ordering::Relaxed);
+        }
+    }
+
     /// Moves tokio's paused clock: `advance` does so on its first poll, and the yield that it asks for makes the
     /// scheduler look at its timers instead of sleeping.
     fn set_clock(&self, state: &mut DriverState, to: u64) {
         let by = to.checked_sub(state.clock).expect("time does not run backwards");
-        state.clock = to;
+        self.show(state, to);
         let mut advance = pin!(tokio::time::advance(Duration::from_nanos(by)));
         let _ = advance.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
@@ -383,7 +397,7 @@ impl Driver {
             return;
         }
         let state = &mut *state;
-        state.clock = now;
+        self.show(state, now);
         let mut inner = self.shared.lock();
         let at = Instant::from_nanos(now);
         inner.world.pass_time(at);

@@ -25,6 +25,8 @@ mod context;
 mod host;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+#[cfg(all(feature = "interpose", target_os = "linux"))]
+pub mod interpose;
 mod lab;
 mod live;
 mod shared;

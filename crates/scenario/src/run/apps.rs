@@ -68,6 +68,9 @@ pub(super) fn run(plan: &Plan, granularity: Granularity) -> Result<Outcome, RunE
 }
 
 fn run_here(plan: &Plan, granularity: Granularity) -> Result<Outcome, RunError> {
+    // Libraries read clocks and draw random numbers of their own.
+    #[cfg(target_os = "linux")]
+    let _entered = net::interpose::enter(plan.seed);
     let mut built = build::build(plan, &Targets::stack(), granularity)?;
     let mut ran = Vec::new();
     for program in &plan.programs {
