@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use stack::record::{FrameId, IfaceInfo, Journal, NodeId, NodeInfo, NodeKind, Record, What};
 use wire::arp::Operation;
 use wire::capture::{Capture, CapturedPacket, LinkType};
-use wire::pcapng::Direction;
+use wire::pcapng::{Direction, SecretsType};
 use wire::{Frame, Instant, MacAddr, Medium, arp, ethernet, ndp};
 
 use crate::export::APPLICATION;
@@ -21,6 +21,9 @@ use crate::view::View;
 
 /// Most packets that are read into a journal.
 pub const MAX_PACKETS: usize = 200_000;
+
+/// Most key log lines that are read.
+const MAX_SECRETS: usize = 500_000;
 
 /// Turns a capture into a journal. What was left out is said in notes at its end.
 pub fn from_capture(capture: &Capture<'_>) -> Journal {
@@ -50,6 +53,7 @@ pub fn from_capture(capture: &Capture<'_>) -> Journal {
         }
         journal.records.sort_by_key(|r| r.at);
     }
+    secrets(capture, &mut journal);
     journal.end = journal.records.iter().map(|r| r.at).max().unwrap_or_default();
     if capture.packets.len() > MAX_PACKETS {
         note(
@@ -64,6 +68,21 @@ pub fn from_capture(capture: &Capture<'_>) -> Journal {
         note(&mut journal, format!("the capture ends early: {problem}"));
     }
     journal
+}
+
+/// The capture's key log lines as records, before everything else.
+fn secrets(capture: &Capture<'_>, journal: &mut Journal) {
+    let Some(at) = journal.records.first().map(|r| r.at) else { return };
+    let blocks = capture.secrets.iter().filter(|s| s.kind == SecretsType::TLS_KEY_LOG);
+    let texts: Vec<Cow<'_, str>> = blocks.map(|s| String::from_utf8_lossy(s.bytes)).collect();
+    let lines = texts.iter().flat_map(|t| t.lines()).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let lines = lines.take(MAX_SECRETS).map(|line| Record {
+        at,
+        node: NodeId(0),
+        what: What::KeyLog { line: line.to_string() },
+    });
+    let lines: Vec<Record> = lines.collect();
+    journal.records.splice(0..0, lines);
 }
 
 /// A packet without its pseudo header. ARP in a "cooked" capture gets an Ethernet header again: its source is

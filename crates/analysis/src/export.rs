@@ -1,12 +1,12 @@
 //! A journal as pcapng: one interface block per NIC, every packet as each NIC saw it, with its number, its
 //! fate and the explanation's sentences as packet comments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use stack::record::{Journal, NodeKind, What};
 use wire::capture::LinkType;
-use wire::pcapng::{Direction, PacketInfo, SectionInfo, Writer};
+use wire::pcapng::{Direction, PacketInfo, SecretsType, SectionInfo, Writer};
 
 use crate::explain::{Explanation, explain_traffic};
 use crate::ladder::events_words::loss_words;
@@ -65,6 +65,20 @@ pub fn pcapng_explained<W: Write>(
         .collect();
     if !names.is_empty() {
         writer.names(names)?;
+    }
+    // Before the packets that they decrypt (draft-ietf-opsawg-pcapng §4.7). Both ends may tell the same secret.
+    let mut told = BTreeSet::new();
+    let mut secrets = String::new();
+    for r in &journal.records {
+        if let What::KeyLog { line } = &r.what
+            && told.insert(line.as_str())
+        {
+            secrets.push_str(line);
+            secrets.push('\n');
+        }
+    }
+    if !secrets.is_empty() {
+        writer.secrets(SecretsType::TLS_KEY_LOG, secrets.as_bytes())?;
     }
     let mut about: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
     for sentence in &explanation.sentences {

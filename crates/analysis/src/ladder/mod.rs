@@ -34,6 +34,7 @@ use stack::record::{Journal, NodeKind};
 
 use wire::filter::Filter;
 
+use crate::dissect::Dissection;
 use crate::housekeeping::Housekeeping;
 use crate::traffic::{Traffic, Transmission};
 
@@ -140,7 +141,7 @@ pub struct PacketRow {
     pub from: Option<usize>,
     /// The receivers' columns; where it was lost on its way, the columns it was meant for.
     pub to: Vec<usize>,
-    /// tcpdump's words, short.
+    /// tcpdump's words, short; of a packet whose content is known, the content's words ([`crate::dissect`]).
     pub words: String,
     /// tcpdump's words, in full.
     pub long: String,
@@ -238,9 +239,19 @@ impl Ladder {
 
     /// Draws a journal whose packets have been followed already.
     pub fn with_traffic(journal: &Journal, traffic: &Traffic, options: &Options) -> Ladder {
+        Ladder::dissected(journal, traffic, &Dissection::of(journal, traffic), options)
+    }
+
+    /// Draws a journal whose packets have been followed and taken apart already.
+    pub fn dissected(
+        journal: &Journal,
+        traffic: &Traffic,
+        dissection: &Dissection,
+        options: &Options,
+    ) -> Ladder {
         let columns = columns(journal, traffic, options);
         let hidden = if options.setup { Housekeeping::default() } else { Housekeeping::of(journal, traffic) };
-        let mut rows = rows::of(journal, traffic, &columns, options, &hidden);
+        let mut rows = rows::of(journal, (traffic, dissection), &columns, options, &hidden);
         if !options.unfold {
             rows = fold::repeats(rows);
         }

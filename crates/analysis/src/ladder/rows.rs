@@ -11,8 +11,9 @@ use unicode_width::UnicodeWidthStr as _;
 use wire::{Instant, MacAddr, Medium};
 
 use super::{ArrivalAt, Column, EventKind, EventRow, Label, Options, PacketRow, Row, RowKind, events};
+use crate::dissect::Dissection;
 use crate::housekeeping::{Housekeeping, is_housekeeping};
-use crate::meaning::{Flows, Names, words};
+use crate::meaning::{Flows, Names, with_content, words};
 use crate::traffic::{Traffic, Transmission};
 use crate::view::View;
 
@@ -39,7 +40,7 @@ struct Builder<'a> {
 
 pub(super) fn of(
     journal: &Journal,
-    traffic: &Traffic,
+    (traffic, dissection): (&Traffic, &Dissection),
     columns: &[Column],
     options: &Options,
     hidden: &Housekeeping,
@@ -68,7 +69,7 @@ pub(super) fn of(
     let above = traffic.numbered().any(|t| t.view.tcp().is_some());
     for (i, r) in journal.records.iter().enumerate() {
         if let Some(t) = by_record.get(&i) {
-            b.packet(i, t, &mut flows);
+            b.packet(i, t, &mut flows, dissection);
         }
         if matches!(r.what, What::Call { .. }) || setting_up.is_some_and(|at| r.at > at) {
             setting_up = None;
@@ -188,8 +189,11 @@ impl Builder<'_> {
         self.columns.iter().position(|c| c.node == node)
     }
 
-    fn packet(&mut self, record: usize, t: &Transmission, flows: &mut Flows) {
+    fn packet(&mut self, record: usize, t: &Transmission, flows: &mut Flows, dissection: &Dissection) {
         let mut words = words(&t.view, flows, &Names::default());
+        if let Some(packet) = dissection.packet(t.number) {
+            words = with_content(words, &t.view, packet);
+        }
         let from = self.column(t.from.0).filter(|_| !self.seen_on_arrival_only(t));
         let to = self.receivers(t, from);
         if to.is_empty() && self.journal.nodes[t.from.0 as usize].kind == NodeKind::Seen {

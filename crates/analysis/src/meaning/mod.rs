@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use wire::arp::Operation;
 use wire::{arp, udp};
 
+use crate::dissect::PacketLayers;
 use crate::view::{Ip, Layer, View};
 
 pub use tcp::Flows;
@@ -95,6 +96,38 @@ pub fn words(packet: &View, flows: &mut Flows, names: &Names) -> Words {
         both(&mut short, &mut long, &nothing);
     }
     Words { short, long }
+}
+
+/// The words of what stands in the packet in the place of TCP's or UDP's own. Flags that begin and end connections stay, as
+/// do tunnels; a part of a message stands behind TCP's words.
+pub(crate) fn with_content(mut words: Words, view: &View, packet: &PacketLayers) -> Words {
+    match (packet.text.as_str(), packet.part_of) {
+        ("", None) => return words,
+        ("", Some(part)) => {
+            let of = if part == "HTTP body" {
+                " [HTTP body]".to_string()
+            } else {
+                format!(" [{part} segment of a reassembled PDU]")
+            };
+            both(&mut words.short, &mut words.long, &of);
+            return words;
+        }
+        _ => {}
+    }
+    let text = &packet.text;
+    let _ = write!(words.long, ": {text}");
+    let flags = view.tcp().map(|h| h.flags);
+    let outside = view.is_tunnelled() || view.ethernet().is_some_and(|h| h.vlan.is_some());
+    let marked = view.inner_ip().is_some_and(|ip| ip.is_fragment());
+    if outside || marked || flags.is_some_and(|f| f.syn() || f.rst() || f.urg()) {
+        let _ = write!(words.short, ": {text}");
+        return words;
+    }
+    let fin = if flags.is_some_and(wire::tcp::Flags::fin) { "F. " } else { "" };
+    let ce = if view.inner_ip().is_some_and(|ip| ip.tos & 3 == 3) { " CE" } else { "" };
+    let shut = if words.short.contains(" win 0") { " win 0" } else { "" };
+    words.short = format!("{fin}{text}{shut}{ce}");
+    words
 }
 
 fn vni_before(outside: &[Layer]) -> Option<u32> {

@@ -42,16 +42,19 @@ pub(crate) fn ladder(args: &LadderArgs, out: &mut Output) -> Exit {
     let name = args.file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let options = Options { title: Some(name), filter, unfold: args.unfold, ..Options::default() };
     let traffic = Traffic::of(&journal);
-    let ladder = Ladder::with_traffic(&journal, &traffic, &options);
+    let mut dissection = analysis::Dissection::of(&journal, &traffic);
+    let ladder = Ladder::dissected(&journal, &traffic, &dissection, &options);
     let mut explanation = analysis::explain_traffic(&journal, &traffic);
     if options.filter.is_some() {
         let shown = traffic.numbered().filter(|t| options.shows(t)).map(|t| t.number).collect();
         explanation.retain_about(&shown);
+        dissection.packets.retain(|n, _| shown.contains(n));
     }
     if args.json {
         let value = serde_json::json!({
             "ladder": ladder,
             "explanation": explanation,
+            "dissection": dissection,
             "problem": capture.problem.as_ref().map(ToString::to_string),
         });
         out.line(serde_json::to_string_pretty(&value).expect("JSON values print"));

@@ -224,6 +224,7 @@ impl<'a> Job<'a> {
             "problems": outcome.problems(),
             "ladder": self.ladder(outcome),
             "explanation": analysis::explain(&outcome.journal),
+            "dissection": analysis::Dissection::of_journal(&outcome.journal),
             "expectations": outcome.expectations,
             "faults": outcome.faults,
             "programs": outcome.programs,
