@@ -43,7 +43,7 @@ fn every_claim_is_true_of_our_stack_with_every_clock() {
 #[test]
 fn every_claim_is_true_of_this_machines_kernel() {
     if let Err(why) = Kernel.make(&Config::default()) {
-        eprintln!("not certified here: {why}");
+        linux::testing::skip("every_claim_is_true_of_this_machines_kernel", &format!("root: {why}"));
         return;
     }
     assert_all_pass(&Kernel, &[Variant::V4, Variant::V6], 1);

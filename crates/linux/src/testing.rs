@@ -1,6 +1,7 @@
 //! For tests that need the real kernel: which binary is the agent, and what to do without permission.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 
 /// Makes `binary` the agent of this process, because a test harness cannot be one: its `main` does not call
 /// [`crate::agent_main`]. The first call counts. `WIRELAB_AGENT` in the environment does the same.
@@ -21,9 +22,27 @@ pub fn permitted(test: &str) -> bool {
     match crate::check_permission() {
         Ok(()) => true,
         Err(why) => {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} may not be skipped in CI: {why}");
-            eprintln!("SKIPPED: {test} needs root: {why}");
+            skip(test, &format!("root: {why}"));
             false
         }
     }
+}
+
+/// Says that a test is skipped, and what it needs. With `CI=true` in the environment it panics instead, so that no test
+/// is skipped unseen.
+///
+/// # Panics
+/// When `CI=true`.
+pub fn skip(test: &str, needs: &str) {
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{test} may not be skipped in CI: it needs {needs}"
+    );
+    tell(&format!("SKIPPED: {test} needs {needs}"));
+}
+
+/// A line on stderr that stands there also when the test passes: the harness keeps what `eprintln!` prints to itself.
+pub fn tell(line: &str) {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -166,8 +166,7 @@ fn skipped(test: &str, needs: &str, command: &str) -> bool {
     let works =
         Command::new("sh").args(["-c", command]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
     if !works {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} may not be skipped in CI: {needs}");
-        eprintln!("SKIPPED: {test} needs {needs}");
+        linux::testing::skip(test, needs);
     }
     !works
 }

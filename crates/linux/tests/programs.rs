@@ -166,11 +166,7 @@ fn control_messages_and_options_have_their_types() {
     );
     let (_, records) = run(vec![client], vec![server]);
     let seen = calls(&records, 1, 0);
-    assert!(
-        seen[7].ends_with("= {tv_sec=0, tv_usec=200000}") || seen[7].contains("tv_usec=200000"),
-        "{}",
-        seen[7]
-    );
+    assert!(seen[7].contains("tv_usec=200000"), "{}", seen[7]);
     let client = calls(&records, 0, 0);
     assert!(client[3].contains("l_onoff=1, l_linger=3"), "{}", client[3]);
     assert!(client[5].contains("\"eth0\""), "{}", client[5]);

@@ -43,7 +43,7 @@ fn the_second_syn_ack_is_dropped_and_the_third_arrives() {
     });
     assert_eq!([lab.hits(first), lab.hits(second)], [1, 1]);
     // SYN at 0 and 1 s; the server's SYN-ACK timer would fire at 1.01 s, and the client's repeat makes it answer at once.
-    assert!((1000 * MS..1100 * MS).contains(&took) || (1900 * MS..3100 * MS).contains(&took), "{took:?}");
+    assert!((1000 * MS..1100 * MS).contains(&took), "{took:?}");
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn a_cut_cable_and_a_black_hole_and_the_way_back() {
     lab.run_on(&client, async move {
         link.cut();
         let error = tokio::time::timeout(5000 * MS, TcpStream::connect("server:80")).await;
-        // Without carrier the route is gone: linkdown routes are used only when nothing says otherwise.
-        assert!(error.is_err() || error.unwrap().is_err());
+        // A route without carrier is still used (`ignore_routes_with_linkdown` is 0); its packets are dropped in silence.
+        error.expect_err("the SYN is sent again and again");
         link.restore();
         link.black_hole();
         assert!(tokio::time::timeout(5000 * MS, TcpStream::connect("server:80")).await.is_err());

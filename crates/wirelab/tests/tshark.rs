@@ -8,8 +8,7 @@ use std::process::Command;
 fn tshark_is_there() -> bool {
     let there = Command::new("tshark").arg("--version").output().is_ok_and(|o| o.status.success());
     if !there {
-        assert!(std::env::var_os("CI").is_none_or(|v| v != "true"), "CI needs tshark");
-        eprintln!("SKIPPED: tshark is not installed");
+        linux::testing::skip("every_capture_of_the_catalogue_is_read_without_complaint", "tshark");
     }
     there
 }

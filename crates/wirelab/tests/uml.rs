@@ -21,7 +21,7 @@ fn text(output: &Output) -> String {
 fn kernel(test: &str) -> bool {
     let found = uml::find(None);
     if let Err(e) = &found {
-        eprintln!("NOT RUN: {test}: {e}; `wirelab kernel build` makes one");
+        linux::testing::tell(&format!("NOT RUN: {test}: {e}; `wirelab kernel build` makes one"));
     }
     found.is_ok()
 }
@@ -55,8 +55,10 @@ fn a_build_without_tools_names_them_and_leaves_nothing() {
     for tool in ["make", "flex", "bison", "apt install"] {
         assert!(said.contains(tool), "{said}");
     }
+    // What is asked for is wrong, not the machine; unless that has no tools either.
     let out = build(&["--source", "/nonexistent"], None);
-    assert_eq!(out.status.code(), Some(3), "{}", text(&out));
+    let status = if text(&out).contains("building a kernel needs") { 3 } else { 2 };
+    assert_eq!(out.status.code(), Some(status), "{}", text(&out));
     let left: Vec<_> = walk(empty.path())
         .into_iter()
         .filter(|path| path.file_name().is_some_and(|n| n != "kernels"))
@@ -96,7 +98,7 @@ fn the_same_run_gives_the_same_bytes() {
     let (first, second) = (run("a"), run("b"));
     assert_eq!(first.0, second.0);
     assert!(first.1 == second.1, "the captures differ");
-    assert!(first.0.contains("1.079 s") || first.0.contains("SYN-ACK"), "{}", first.0);
+    assert!(first.0.contains("SYN-ACK"), "{}", first.0);
 }
 
 /// A quarter of an hour of the kernel's time; a real clock would not be done before the test's own limit.
