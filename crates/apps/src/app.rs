@@ -84,6 +84,8 @@ pub struct Env {
     pub hosts: BTreeMap<String, Vec<IpAddr>>,
     /// The seed of the scenario.
     pub seed: u64,
+    /// The certificates of the scenario.
+    pub pki: Arc<crate::pki::Pki>,
 }
 
 /// Where the lines and secrets of a program go.

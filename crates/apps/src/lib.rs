@@ -9,6 +9,8 @@
 
 mod app;
 pub mod echo;
+pub mod pki;
+pub mod tls;
 
 pub use app::{App, AppFuture, CommandError, Cx, Env, Problem, Ready, Sink, from_table};
 

@@ -26,6 +26,11 @@ impl File {
         &self.source.origin
     }
 
+    /// The feature that this build would need for it and does not have.
+    pub fn unmet_need(&self) -> Option<Need> {
+        self.content.needs.filter(|need| !need.is_met())
+    }
+
     /// The whole text.
     pub fn text(&self) -> &Arc<str> {
         &self.source.text
@@ -114,6 +119,8 @@ pub struct Content {
     /// `"known"`: hosts of one network know each other's MAC addresses from the start (permanent entries), so that no ARP
     /// stands between the packets of another question. They ask, unless given.
     pub neighbours: Option<Neighbours>,
+    /// A feature of the build that its programs need: `boring` (BoringSSL: the static RSA key exchange and False Start).
+    pub needs: Option<Need>,
     /// How long the world runs, such as `60s`. Without it: until every program has ended, and one second more.
     pub until: Option<String>,
     /// The seed of all randomness; 1 unless given.
@@ -129,6 +136,15 @@ pub struct Content {
     /// What runs on the hosts.
     #[serde(default)]
     pub programs: Vec<Program>,
+    /// Certificates by name, for programs that speak TLS. They follow from these tables alone: every run has the same. `ca` is there
+    /// without being written, and clients trust it.
+    #[cfg(feature = "apps")]
+    #[serde(default)]
+    pub certificates: IndexMap<String, apps::pki::Certificate>,
+    /// Certificates by name; this build has no program that could use them.
+    #[cfg(not(feature = "apps"))]
+    #[serde(default)]
+    pub certificates: IndexMap<String, serde_json::Value>,
     /// What goes wrong on the wire. A fault that never fires fails the run unless it is optional.
     #[serde(default)]
     pub faults: Vec<Fault>,
@@ -148,6 +164,26 @@ pub enum Neighbours {
     Known,
     /// Nothing: they ask by ARP and neighbour discovery.
     Asked,
+}
+
+/// A feature that not every build has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// BoringSSL.
+    Boring,
+}
+
+impl Need {
+    /// Whether this build has it.
+    pub fn is_met(self) -> bool {
+        match self {
+            #[cfg(feature = "apps")]
+            Need::Boring => apps::tls::HAS_BORING,
+            #[cfg(not(feature = "apps"))]
+            Need::Boring => false,
+        }
+    }
 }
 
 /// A host, or a router.

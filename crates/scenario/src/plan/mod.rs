@@ -16,6 +16,8 @@ mod shell;
 use core::ops::Range;
 use core::time::Duration;
 use std::net::IpAddr;
+#[cfg(feature = "apps")]
+use std::sync::Arc;
 
 use sim::program::script::HostAddrs;
 use stack::KernelProfile;
@@ -25,6 +27,8 @@ use wire::Instant;
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::file::{Compared, File};
 use crate::overrides::Overrides;
+#[cfg(feature = "apps")]
+use crate::source::join;
 use crate::source::{Source, place};
 use crate::values::{self, BadValue};
 
@@ -52,6 +56,8 @@ pub struct Plan {
     pub(crate) switches: Vec<links::SwitchPlan>,
     pub(crate) cables: Vec<links::CablePlan>,
     pub(crate) programs: Vec<programs::ProgramPlan>,
+    #[cfg(feature = "apps")]
+    pub(crate) pki: Arc<apps::pki::Pki>,
     pub(crate) faults: Vec<faults::FaultPlan>,
     pub(crate) expect: Vec<expect::ExpectPlan>,
     /// What real time adds to every tolerance.
@@ -68,7 +74,10 @@ pub struct Plan {
 impl Plan {
     /// Who is there.
     pub(crate) fn names(&self) -> Names {
-        Names::new(&self.host_plans, &self.switches, &self.cables)
+        let names = Names::new(&self.host_plans, &self.switches, &self.cables);
+        #[cfg(feature = "apps")]
+        let names = Names { pki: self.pki.clone(), ..names };
+        names
     }
 }
 
@@ -81,6 +90,14 @@ const DEFAULT_TWIN_TOLERANCE: Duration = Duration::from_millis(50);
 /// Everything that is wrong with the file or the changes, in the order of the file.
 pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>> {
     let content = &file.content;
+    if file.unmet_need().is_some() {
+        let base = file.origin().rsplit('/').next().unwrap_or_default().trim_end_matches(".toml");
+        let help = format!(
+            "cargo run --release --features boring -- run {base} (it needs cmake, g++, git and libclang to build)"
+        );
+        let message = "this build is without BoringSSL, which this scenario needs";
+        return Err(vec![file.source.at_value(&place!("needs"), message).help(Some(help))]);
+    }
     let seed = overrides.seed.unwrap_or_else(|| u64::from(content.seed.unwrap_or(1)));
     let mut checks = Checks { source: &file.source, found: Vec::new(), seed };
     let until = content.until.as_ref().and_then(|t| checks.value(&place!("until"), values::instant(t)));
@@ -88,6 +105,8 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
     let (switches, cables) = links::plan(&mut checks, content, &mut host_plans);
     hosts::apply_overrides(&mut checks, &mut host_plans, overrides);
     let names = Names::new(&host_plans, &switches, &cables);
+    #[cfg(feature = "apps")]
+    let names = Names { pki: certificates(&mut checks, content), ..names };
     let programs = programs::plan(&mut checks, content, &names);
     let mut faults = faults::plan(&mut checks, content, &names);
     faults::add_overrides(&mut checks, &mut faults, overrides, &names);
@@ -115,6 +134,8 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
         switches,
         cables,
         programs,
+        #[cfg(feature = "apps")]
+        pki: names.pki,
         faults,
         expect,
         tolerance: tolerance.flatten().unwrap_or(DEFAULT_TWIN_TOLERANCE),
@@ -123,6 +144,21 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
             vec![Compared::Packets, Compared::Calls, Compared::Neighbours, Compared::Counters]
         }),
     })
+}
+
+/// Reads the certificates.
+#[cfg(feature = "apps")]
+fn certificates(checks: &mut Checks<'_>, content: &crate::file::Content) -> Arc<apps::pki::Pki> {
+    match apps::pki::Pki::new(&content.certificates) {
+        Ok(pki) => Arc::new(pki),
+        Err(problems) => {
+            for problem in problems {
+                let place = problem.path.iter().fold(place!("certificates"), |path, part| join(&path, part));
+                checks.at_value(&place, problem.message, problem.help);
+            }
+            Arc::default()
+        }
+    }
 }
 
 /// Collects what is wrong.
@@ -188,6 +224,8 @@ pub(crate) struct Names {
     pub(crate) hosts: Vec<HostNames>,
     pub(crate) switches: Vec<String>,
     pub(crate) links: Vec<String>,
+    #[cfg(feature = "apps")]
+    pub(crate) pki: Arc<apps::pki::Pki>,
 }
 
 /// What names of one host stand for.
@@ -217,6 +255,8 @@ impl Names {
             hosts: hosts.iter().map(of).collect(),
             switches: switches.iter().map(|s| s.name.clone()).collect(),
             links: cables.iter().map(|c| c.name.clone()).collect(),
+            #[cfg(feature = "apps")]
+            pki: Arc::default(),
         }
     }
 
@@ -238,7 +278,7 @@ impl Names {
     pub(crate) fn for_apps(&self, host: &str, seed: u64) -> apps::Env {
         let addresses = |h: &HostNames| h.ipv4.into_iter().chain(h.ipv6).collect();
         let hosts = self.hosts.iter().map(|h| (h.name.clone(), addresses(h))).collect();
-        apps::Env { host: host.into(), hosts, seed }
+        apps::Env { host: host.into(), hosts, seed, pki: self.pki.clone() }
     }
 
     /// The index of a host.
