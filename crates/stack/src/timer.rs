@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use wire::Instant;
 
@@ -83,12 +83,26 @@ struct Slot<K> {
     key: Option<K>,
 }
 
+/// A place in a queue: when, the order of arming, whose.
+type Entry = (Instant, u64, TimerId);
+
+/// Below so many entries in the heap a new one joins them: most hosts have few timers.
+const FEW: usize = 16;
+/// Lanes at most.
+const LANES: usize = 6;
+
 /// Pending timers of one host, earliest first; equal times fire in the order in which they were armed.
 ///
-/// Cancelling is O(1): the heap entry stays behind and is skipped when it comes up.
+/// Nearly all timers of a busy host are armed for one of a few delays (60 s of TIME_WAIT, 1 s of a SYN, 40 ms of a
+/// delayed ACK), so that each delay's come due in the order of arming. Entries therefore stand in a few *lanes*, each
+/// sorted, where both ends are all that is ever touched; what fits no lane stands in a heap. Cancelling leaves the entry
+/// behind; it is skipped when it comes up.
 #[derive(Clone, Debug)]
 pub struct TimerQueue<K> {
-    heap: BinaryHeap<Reverse<(Instant, u64, TimerId)>>,
+    heap: BinaryHeap<Reverse<Entry>>,
+    lanes: Vec<VecDeque<Entry>>,
+    /// The earliest live entry and where it stands: a lane, or the heap for [`LANES`].
+    first: Option<(Entry, usize)>,
     slots: Vec<Slot<K>>,
     free: Vec<u32>,
     armed: u64,
@@ -96,31 +110,67 @@ pub struct TimerQueue<K> {
 
 impl<K> Default for TimerQueue<K> {
     fn default() -> Self {
-        TimerQueue { heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), armed: 0 }
+        TimerQueue {
+            heap: BinaryHeap::new(),
+            lanes: Vec::new(),
+            first: None,
+            slots: Vec::new(),
+            free: Vec::new(),
+            armed: 0,
+        }
     }
 }
 
 impl<K> TimerQueue<K> {
     /// Arms a timer that hands back `key` at `at`.
     pub fn arm(&mut self, at: Instant, key: K) -> TimerId {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, key: None });
-            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 timers")
-        });
-        let entry = &mut self.slots[slot as usize];
-        entry.key = Some(key);
-        let id = TimerId { slot, generation: entry.generation };
+        let id = match self.free.pop() {
+            Some(slot) => {
+                let entry = &mut self.slots[slot as usize];
+                entry.key = Some(key);
+                TimerId { slot, generation: entry.generation }
+            }
+            None => {
+                self.slots.push(Slot { generation: 0, key: Some(key) });
+                let slot = u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 timers");
+                TimerId { slot, generation: 0 }
+            }
+        };
         self.armed += 1;
-        self.heap.push(Reverse((at, self.armed, id)));
+        let entry = (at, self.armed, id);
+        let place = self.enqueue(entry);
+        if self.first.is_none_or(|((first, ..), _)| at < first) {
+            self.first = Some((entry, place));
+        }
         id
+    }
+
+    /// Puts an entry, the newest, where it belongs; says where that is.
+    fn enqueue(&mut self, entry: Entry) -> usize {
+        if self.heap.len() >= FEW {
+            for (number, lane) in self.lanes.iter_mut().enumerate() {
+                if lane.back().is_none_or(|(last, ..)| *last <= entry.0) {
+                    lane.push_back(entry);
+                    return number;
+                }
+            }
+            if self.lanes.len() < LANES {
+                self.lanes.push(VecDeque::from([entry]));
+                return self.lanes.len() - 1;
+            }
+        }
+        self.heap.push(Reverse(entry));
+        LANES
     }
 
     /// Disarms; `None` when the timer has fired or was cancelled before.
     pub fn cancel(&mut self, id: TimerId) -> Option<K> {
-        let key = self.release(id);
-        self.skip_stale();
+        let key = self.release(id)?;
+        if self.first.is_some_and(|((.., first), _)| first == id) {
+            self.find_first();
+        }
         self.compact();
-        key
+        Some(key)
     }
 
     /// Where an armed timer stands: half of its id, enough for an owner that forgets it when it fires.
@@ -134,31 +184,37 @@ impl<K> TimerQueue<K> {
         self.cancel(TimerId { slot, generation })
     }
 
+    /// Entries, stale ones included.
+    fn queued(&self) -> usize {
+        self.heap.len() + self.lanes.iter().map(VecDeque::len).sum::<usize>()
+    }
+
     /// Throws stale entries away once they are many times the timers: one that is armed far ahead and moved with
     /// every packet would leave an entry each time.
     fn compact(&mut self) {
-        const FEW: usize = 64;
+        const SPARED: usize = 64;
         const TIMES: usize = 4;
-        if self.heap.len() > FEW + TIMES * self.len() {
+        if self.queued() > SPARED + TIMES * self.len() {
             let slots = &self.slots;
-            self.heap.retain(|Reverse((_, _, id))| slots[id.slot as usize].generation == id.generation);
+            let is_live = |(.., id): &Entry| slots[id.slot as usize].generation == id.generation;
+            self.heap.retain(|Reverse(entry)| is_live(entry));
+            for lane in &mut self.lanes {
+                lane.retain(is_live);
+            }
         }
     }
 
     /// When the earliest timer is due.
+    #[inline]
     pub fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _, _))| *at)
+        self.first.map(|((at, ..), _)| at)
     }
 
     /// Takes the earliest timer that is due at `now`, with the time it was due.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, K)> {
-        let Reverse((at, _, id)) = *self.heap.peek()?;
-        if at > now {
-            return None;
-        }
-        self.heap.pop();
-        let key = self.release(id).expect("stale entries never stay on top");
-        self.skip_stale();
+        let ((at, _, id), _) = self.first.filter(|((at, ..), _)| *at <= now)?;
+        let key = self.release(id).expect("the first entry is live");
+        self.find_first();
         Some((at, key))
     }
 
@@ -183,14 +239,32 @@ impl<K> TimerQueue<K> {
         Some(key)
     }
 
-    /// Keeps the top of the heap alive, so that `next` needs no search.
-    fn skip_stale(&mut self) {
-        while let Some(Reverse((_, _, id))) = self.heap.peek() {
-            if self.slots[id.slot as usize].generation == id.generation {
+    /// The first entry is gone: drops stale ones at the front of every lane and of the heap, and looks for the next.
+    fn find_first(&mut self) {
+        let slots = &self.slots;
+        let is_live = |(.., id): &Entry| slots[id.slot as usize].generation == id.generation;
+        let mut first: Option<(Entry, usize)> = None;
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            while let Some(entry) = lane.front() {
+                if is_live(entry) {
+                    if first.is_none_or(|((at, armed, _), _)| (entry.0, entry.1) < (at, armed)) {
+                        first = Some((*entry, number));
+                    }
+                    break;
+                }
+                lane.pop_front();
+            }
+        }
+        while let Some(Reverse(entry)) = self.heap.peek() {
+            if is_live(entry) {
+                if first.is_none_or(|((at, armed, _), _)| (entry.0, entry.1) < (at, armed)) {
+                    first = Some((*entry, LANES));
+                }
                 break;
             }
             self.heap.pop();
         }
+        self.first = first;
     }
 }
 
@@ -221,11 +295,50 @@ mod tests {
         for i in 2..10_000 {
             assert!(q.cancel(far).is_some());
             far = q.arm(Instant::from_secs(7200 + i), i);
-            assert!(q.heap.len() <= 64 + 4 * 2 + 1, "{} entries for 2 timers", q.heap.len());
+            assert!(q.queued() <= 64 + 4 * 2 + 1, "{} entries for 2 timers", q.queued());
         }
         assert_eq!(q.len(), 2);
         assert_eq!(q.cancel(soon), Some(0));
         assert_eq!(q.next(), Some(Instant::from_secs(7200 + 9_999)));
+    }
+
+    /// Lanes and heap against a plain list, with many equal times, cancellations and a few usual delays.
+    #[test]
+    fn the_queue_agrees_with_a_naive_model() {
+        let mut rng = crate::rng::Rng::new(5, "timer model");
+        let mut q = TimerQueue::default();
+        let mut model: Vec<(Instant, u64, TimerId)> = Vec::new();
+        let mut now = Instant::ZERO;
+        for n in 0..30_000u64 {
+            match rng.below(8) {
+                0..4 => {
+                    let delay = match rng.below(4) {
+                        0 => 60_000,
+                        1 => 200,
+                        2 => 1_000,
+                        _ => rng.below(5_000),
+                    };
+                    let at = now + Duration::from_millis(delay);
+                    model.push((at, n, q.arm(at, n)));
+                }
+                4 | 5 if !model.is_empty() => {
+                    let (_, key, id) = model.remove(rng.below(model.len() as u64) as usize);
+                    assert_eq!(q.cancel(id), Some(key));
+                    assert_eq!(q.cancel(id), None);
+                }
+                _ => {
+                    now += Duration::from_millis(rng.below(100));
+                    model.sort_by_key(|(at, key, _)| (*at, *key));
+                    while let Some((at, key)) = q.pop_due(now) {
+                        let (due, first, _) = model.remove(0);
+                        assert_eq!((at, key), (due, first));
+                    }
+                    assert!(model.first().is_none_or(|(at, ..)| *at > now));
+                }
+            }
+            assert_eq!(q.len(), model.len());
+            assert_eq!(q.next(), model.iter().map(|(at, ..)| *at).min());
+        }
     }
 
     /// TRUTH.md §0: HZ=250 steps are 4, 32, 256, 2048 ms.
