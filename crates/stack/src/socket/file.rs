@@ -45,6 +45,8 @@ pub(super) struct FdTable {
     fds: Vec<Option<FileId>>,
     /// No place before this one is free (`next_fd`).
     first_free: usize,
+    /// How many are open.
+    open: usize,
     pub(super) limit: u32,
     /// Processes (threads) that have this table.
     pub(super) users: u32,
@@ -52,7 +54,7 @@ pub(super) struct FdTable {
 
 impl Default for FdTable {
     fn default() -> Self {
-        FdTable { fds: Vec::new(), first_free: 0, limit: NOFILE_DEFAULT, users: 1 }
+        FdTable { fds: Vec::new(), first_free: 0, open: 0, limit: NOFILE_DEFAULT, users: 1 }
     }
 }
 
@@ -69,6 +71,7 @@ impl FdTable {
             self.fds.push(None);
         }
         self.fds[at] = Some(file);
+        self.open += 1;
         self.first_free = at + 1;
         Ok(fd)
     }
@@ -76,7 +79,7 @@ impl FdTable {
     /// Takes a descriptor out that is open.
     fn remove(&mut self, fd: Fd) {
         let at = usize::try_from(fd - FIRST_FD).expect("an open descriptor is one of these");
-        self.fds[at] = None;
+        self.open -= usize::from(self.fds[at].take().is_some());
         self.first_free = self.first_free.min(at);
     }
 
@@ -100,9 +103,8 @@ impl Sockets {
     /// (socket.c `__sys_accept4_file`).
     pub(super) fn has_free_fd(&self, pid: Pid) -> Result<(), Errno> {
         let table = &self.fd_tables[self.process(pid).ok_or(Errno::ESRCH)?.fd_table];
-        let open = table.fds.iter().filter(|f| f.is_some()).count();
         let room = i64::from(table.limit) - i64::from(FIRST_FD);
-        if i64::try_from(open).is_ok_and(|open| open < room) { Ok(()) } else { Err(Errno::EMFILE) }
+        if i64::try_from(table.open).is_ok_and(|open| open < room) { Ok(()) } else { Err(Errno::EMFILE) }
     }
 
     pub(super) fn install(&mut self, pid: Pid, file: FileId) -> Result<Fd, Errno> {

@@ -20,25 +20,44 @@ pub(crate) struct Bucket {
     pub(crate) port: u16,
     /// Nobody bound it explicitly: `connect` chose it for every holder (`fastreuse == -1`).
     pub(crate) only_connect: bool,
-    pub(crate) holders: Vec<Holder>,
+    /// The next bucket of the chain.
+    next: u32,
+    /// Most ports have one holder, which needs no memory of its own.
+    first: Holder,
+    others: Vec<Holder>,
 }
+
+impl Bucket {
+    /// Everybody in it.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = Holder> + '_ {
+        core::iter::once(self.first).chain(self.others.iter().copied())
+    }
+}
+
+/// The end of a chain.
+const NONE: u32 = u32::MAX;
 
 /// Ports in use. Empty it owns nothing.
 #[derive(Debug, Default)]
 pub(crate) struct BindTable {
-    /// By port modulo the (power of two) size: numbers of buckets.
-    heads: Vec<Vec<u32>>,
+    /// By port modulo the (power of two) size: the first bucket of a chain.
+    heads: Vec<u32>,
     buckets: Slab<Bucket>,
-    len: usize,
 }
 
 impl BindTable {
+    #[inline]
     pub(crate) fn find(&self, port: u16) -> Option<u32> {
-        if self.heads.is_empty() {
-            return None;
+        let mask = self.heads.len().checked_sub(1)?;
+        let mut at = self.heads[usize::from(port) & mask];
+        while at != NONE {
+            let bucket = &self.buckets[at];
+            if bucket.port == port {
+                return Some(at);
+            }
+            at = bucket.next;
         }
-        let chain = &self.heads[usize::from(port) & (self.heads.len() - 1)];
-        chain.iter().copied().find(|b| self.buckets[*b].port == port)
+        None
     }
 
     pub(crate) fn bucket(&self, port: u16) -> Option<&Bucket> {
@@ -47,42 +66,71 @@ impl BindTable {
 
     /// Adds a holder; returns its place in the bucket, which the holder remembers.
     pub(crate) fn add(&mut self, port: u16, holder: Holder, by_connect: bool) -> u32 {
-        let at = self.find(port).unwrap_or_else(|| self.create(port));
+        let Some(at) = self.find(port) else {
+            self.create(port, holder, by_connect);
+            return 0;
+        };
         let bucket = &mut self.buckets[at];
         bucket.only_connect &= by_connect;
-        bucket.holders.push(holder);
-        u32::try_from(bucket.holders.len() - 1).expect("fewer than 2^32 sockets")
+        bucket.others.push(holder);
+        u32::try_from(bucket.others.len()).expect("fewer than 2^32 sockets")
     }
 
     /// Takes a holder out; returns the one that stands in its place now, if any.
     pub(crate) fn remove(&mut self, port: u16, place: u32) -> Option<Holder> {
         let at = self.find(port).expect("a holder keeps its bucket");
         let bucket = &mut self.buckets[at];
-        bucket.holders.swap_remove(place as usize);
-        if bucket.holders.is_empty() {
-            self.buckets.remove(at);
-            let mask = self.heads.len() - 1;
-            self.heads[usize::from(port) & mask].retain(|b| *b != at);
-            self.len -= 1;
-            return None;
+        match (place as usize).checked_sub(1) {
+            Some(other) => {
+                bucket.others.swap_remove(other);
+                bucket.others.get(other).copied()
+            }
+            None => match bucket.others.pop() {
+                Some(last) => {
+                    bucket.first = last;
+                    Some(last)
+                }
+                None => {
+                    self.destroy(at);
+                    None
+                }
+            },
         }
-        bucket.holders.get(place as usize).copied()
     }
 
-    fn create(&mut self, port: u16) -> u32 {
-        if self.len >= self.heads.len() {
+    fn create(&mut self, port: u16, first: Holder, only_connect: bool) {
+        if self.buckets.len() as usize >= self.heads.len() {
             let size = (self.heads.len() * 2).max(4);
-            let old = core::mem::replace(&mut self.heads, (0..size).map(|_| Vec::new()).collect());
-            for b in old.into_iter().flatten() {
-                let port = self.buckets[b].port;
-                self.heads[usize::from(port) & (size - 1)].push(b);
+            let old = core::mem::replace(&mut self.heads, vec![NONE; size]);
+            for mut at in old {
+                while at != NONE {
+                    let bucket = &mut self.buckets[at];
+                    let head = &mut self.heads[usize::from(bucket.port) & (size - 1)];
+                    let next = core::mem::replace(&mut bucket.next, *head);
+                    *head = at;
+                    at = next;
+                }
             }
         }
-        let at = self.buckets.insert(Bucket { port, only_connect: true, holders: Vec::new() });
         let mask = self.heads.len() - 1;
-        self.heads[usize::from(port) & mask].push(at);
-        self.len += 1;
-        at
+        let next = self.heads[usize::from(port) & mask];
+        let at = self.buckets.insert(Bucket { port, only_connect, next, first, others: Vec::new() });
+        self.heads[usize::from(port) & mask] = at;
+    }
+
+    fn destroy(&mut self, gone: u32) {
+        let Bucket { port, next, .. } = self.buckets.remove(gone).expect("the caller found it");
+        let mask = self.heads.len() - 1;
+        let head = &mut self.heads[usize::from(port) & mask];
+        if *head == gone {
+            *head = next;
+            return;
+        }
+        let mut at = *head;
+        while self.buckets[at].next != gone {
+            at = self.buckets[at].next;
+        }
+        self.buckets[at].next = next;
     }
 }
 

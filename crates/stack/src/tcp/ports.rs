@@ -86,10 +86,7 @@ impl Stack {
     pub(super) fn tcp_bind_conflict(&self, id: u32, port: u16) -> bool {
         let Some(bucket) = self.tcp.binds.bucket(port) else { return false };
         let wants = self.party(Holder::Sock(id));
-        bucket
-            .holders
-            .iter()
-            .any(|holder| *holder != Holder::Sock(id) && conflicts(&wants, &self.party(*holder)))
+        bucket.holders().any(|holder| holder != Holder::Sock(id) && conflicts(&wants, &self.party(holder)))
     }
 
     /// `inet_csk_get_port`: this port, or any for 0.
