@@ -290,7 +290,7 @@ impl Stack {
         let oif = if sock.opts.bound_if == 0 && link_local { scope } else { sock.opts.bound_if };
         let tos = if ip.is_ipv4() { sock.opts.tos } else { sock.opts.tclass };
         let flow = Flow { dst: ip, src, oif, tos: tos & 0xfc };
-        let dst = self.route_output(now, &flow).inspect_err(|_| {
+        let (dst, way) = self.tcp_look_up(now, &flow).inspect_err(|_| {
             self.mib.inc(if ip.is_ipv4() { Counter::IpOutNoRoutes } else { Counter::Ip6OutNoRoutes });
         })?;
         if matches!(dst.kind, RouteKind::Broadcast | RouteKind::Multicast) {
@@ -318,10 +318,9 @@ impl Stack {
         let new = || self.tcp.secrets.isn(local, remote, now);
         let iss = recycled.as_ref().map_or_else(new, |entry| entry.iss);
         let ts_offset = self.tcp.secrets.ts_offset(local_ip, ip);
-        let advmss = self.advmss(now, &dst, local, remote);
+        let advmss = self.advmss(&dst, &way, remote);
         let ip_id = self.tcp.rng.next_u32() as u16; // any 16 bits
         let generation = self.route_generation();
-        let way = self.tcp_way(now, Some(id), local, remote);
         let sock = &mut self.tcp.socks[id];
         let prep = &sock.prep;
         let seed = Seed {

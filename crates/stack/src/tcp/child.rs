@@ -127,14 +127,13 @@ impl Stack {
         scope: u32,
         seg: &Segment,
     ) -> Option<(u32, u32)> {
-        let Some(dst) = self.tcp_route(now, Some(listener), req.local, req.remote) else {
+        let Some((dst, way)) = self.tcp_route(now, Some(listener), req.local, req.remote) else {
             self.mib.inc(Counter::TcpExtListenDrops);
             return None;
         };
         let serial = if req.serial != 0 { req.serial } else { self.sockets.serial() };
         let ip_id = self.tcp.rng.next_u32() as u16; // any 16 bits
         let generation = self.route_generation();
-        let way = self.tcp_way(now, Some(listener), req.local, req.remote);
         let parent = &self.tcp.socks[listener];
         let mut prep = parent.prep.clone();
         if prep.fastopen.has_queue() {

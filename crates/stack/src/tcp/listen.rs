@@ -193,7 +193,7 @@ impl Stack {
     fn new_request(&mut self, now: Instant, syn: &Syn<'_>, want_cookie: bool) -> Option<RequestSock> {
         let header: &Header = &syn.seg.header;
         let (local, remote) = (syn.local(), syn.remote());
-        let dst = self.tcp_route(now, Some(syn.listener), local, remote)?;
+        let (dst, way) = self.tcp_route(now, Some(syn.listener), local, remote)?;
         let sock = &self.tcp.socks[syn.listener];
         let user_mss = sock.prep.user_mss;
         let absent = super::options::default_mss(remote.ip());
@@ -203,7 +203,7 @@ impl Stack {
             offered.wscale = None;
             offered.sack = false;
         }
-        let mut advmss = self.advmss(now, &dst, local, remote);
+        let mut advmss = self.advmss(&dst, &way, remote);
         if user_mss > 0 {
             advmss = advmss.min(user_mss);
         }

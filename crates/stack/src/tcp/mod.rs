@@ -13,7 +13,7 @@
 //!
 //! | files | about |
 //! |---|---|
-//! | `sock`, `tables`, `bind`, `ports`, `demux`, `glue`, `short` | the four kinds of socket, who owns a tuple or a port |
+//! | `sock`, `tables`, `bind`, `ports`, `demux`, `glue`, `short`, `ways` | the four kinds of socket, who owns a tuple or a port |
 //! | `call`, `send`, `recv`, `info` | what system calls do |
 //! | `connect`, `listen`, `request`, `child`, `syncookie`, `options`, `isn`, `fastopen/`, `metrics` | opening |
 //! | `input`, `validate`, `ack`, `sack`, `urgent`, `ecn`, `rx/` | what arrives |
@@ -78,6 +78,7 @@ pub(crate) mod timer;
 pub(crate) mod tw;
 pub(crate) mod urgent;
 pub(crate) mod validate;
+pub(crate) mod ways;
 
 /// Names a socket of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -113,6 +113,7 @@ pub(crate) struct Tcp {
     pub(crate) binds: super::bind::BindTable,
     /// Listeners by port, oldest first.
     pub(crate) listeners: crate::udp::ports::PortTable,
+    pub(crate) ways: super::ways::Ways,
     pub(crate) secrets: Secrets,
     pub(crate) rng: Rng,
     pub(crate) peers: super::metrics::Peers,
@@ -148,6 +149,7 @@ impl Tcp {
             ehash: Ehash::default(),
             binds: super::bind::BindTable::default(),
             listeners: crate::udp::ports::PortTable::default(),
+            ways: super::ways::Ways::default(),
             secrets: Secrets::new(rng),
             rng: rng.fork("tcp"),
             peers: super::metrics::Peers::default(),

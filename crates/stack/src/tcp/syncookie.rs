@@ -171,12 +171,12 @@ impl Stack {
             return None;
         }
         let ecn_ok = options.is_some_and(|o| o & TS_ECN != 0) && ns.tcp_ecn != 0;
-        let dst = self.tcp_route(now, Some(listener), local, remote)?;
+        let (dst, way) = self.tcp_route(now, Some(listener), local, remote)?;
         let sock = &self.tcp.socks[listener];
         let serial = sock.serial;
         let space = window_from_space(sock.opts.rcvbuf, DEFAULT_SCALING_RATIO);
         let locked = sock.prep.rcvbuf_locked;
-        let advmss = self.advmss(now, &dst, local, remote);
+        let advmss = self.advmss(&dst, &way, remote);
         let room = u32::from(advmss) - if ts.is_some() { 12 } else { 0 };
         let window = initial_window(&self.sysctl.ns, space, room, 0, wscale.is_some(), locked);
         Some(RequestSock {
