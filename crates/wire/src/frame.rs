@@ -145,6 +145,14 @@ impl Frame {
         Frame { buf, start: headroom, tail: Bytes::new() }
     }
 
+    /// `headroom` bytes free in front of `len` zero bytes to write headers into, and room for `more` behind them.
+    #[inline]
+    pub fn with_headroom_and(headroom: usize, len: usize, more: usize) -> Self {
+        let mut buf = Vec::with_capacity(headroom + len + more);
+        buf.resize(headroom + len, 0);
+        Frame { buf, start: headroom, tail: Bytes::new() }
+    }
+
     /// A frame of `header` and then `data`, with [`LINK_HEADROOM`] in front.
     #[inline]
     pub fn from_parts(header: &[u8], data: &[u8]) -> Self {

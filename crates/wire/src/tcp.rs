@@ -48,6 +48,14 @@ impl Header {
     /// tcp_input.c `tcp_parse_options` keeps what it read before them.
     #[inline]
     pub fn parse(b: &[u8]) -> Result<(Header, usize), ParseError> {
+        let mut header = Header::default();
+        let len = header.parse_into(b)?;
+        Ok((header, len))
+    }
+
+    /// As [`Header::parse`], into a default header that stands where it shall stay: headers are long to move.
+    #[inline]
+    pub fn parse_into(&mut self, b: &[u8]) -> Result<usize, ParseError> {
         let Some(fixed) = b.first_chunk::<MIN_HEADER_LEN>() else {
             return Err(ParseError::Truncated { what: "TCP header", need: MIN_HEADER_LEN, have: b.len() });
         };
@@ -56,18 +64,18 @@ impl Header {
             return Err(ParseError::BadLength { what: "TCP data offset", offset: 12, value: len });
         }
         need("TCP header", b, len)?;
-        let header = Header {
-            src_port: u16_at(fixed, 0),
-            dst_port: u16_at(fixed, 2),
-            seq: SeqNum(u32_at(fixed, 4)),
-            ack: SeqNum(u32_at(fixed, 8)),
-            flags: Flags(u16_at(fixed, 12) & 0x0fff),
-            window: u16_at(fixed, 14),
-            checksum: u16_at(fixed, 16),
-            urgent: u16_at(fixed, 18),
-            options: Options::parse(&b[MIN_HEADER_LEN..len]),
-        };
-        Ok((header, len))
+        self.src_port = u16_at(fixed, 0);
+        self.dst_port = u16_at(fixed, 2);
+        self.seq = SeqNum(u32_at(fixed, 4));
+        self.ack = SeqNum(u32_at(fixed, 8));
+        self.flags = Flags(u16_at(fixed, 12) & 0x0fff);
+        self.window = u16_at(fixed, 14);
+        self.checksum = u16_at(fixed, 16);
+        self.urgent = u16_at(fixed, 18);
+        if len > MIN_HEADER_LEN {
+            self.options.parse_into(&b[MIN_HEADER_LEN..len]);
+        }
+        Ok(len)
     }
 
     /// Bytes [`Header::emit`] writes: 20 plus the options.
@@ -91,7 +99,7 @@ impl Header {
         let halves = |w: u64| (w >> 32) + (w & 0xffff_ffff);
         let mut total = pseudo + Sum::from_words(halves(first) + halves(second) + u64::from(third));
         if !self.options.is_empty() {
-            total = total + sum(self.options.as_bytes());
+            total = total + self.options.sum();
         }
         let checksum = (total + payload).finish();
         self.write(b, (first, second, third | u32::from(checksum) << 16));
@@ -116,12 +124,7 @@ impl Header {
         put(fixed, 0, &first.to_be_bytes());
         put(fixed, 8, &second.to_be_bytes());
         put(fixed, 16, &third.to_be_bytes());
-        // Timestamps alone: nearly every segment. A copy of constant length is no call.
-        if let Ok(twelve) = <&mut [u8; 12]>::try_from(&mut *rest) {
-            twelve.copy_from_slice(&self.options.as_bytes()[..12]);
-        } else if !rest.is_empty() {
-            rest.copy_from_slice(self.options.as_bytes());
-        }
+        self.options.write(rest);
     }
 
     /// Sequence numbers the segment takes: payload, SYN and FIN (SEG.LEN of RFC 9293 §3.4).

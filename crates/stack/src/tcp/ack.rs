@@ -212,7 +212,7 @@ impl Tcb {
         if flags.update_ts_recent && cx.profile >= KernelProfile::V6_12 {
             self.replace_ts_recent(cx, seg.seq); // an old ACK can carry new data
         }
-        if !seg.header.options.sack().is_empty() && self.opts.sack {
+        if seg.header.options.has_sack() && self.opts.sack {
             let mut sack = SackState {
                 first_sackt: None,
                 last_sackt: None,
@@ -253,7 +253,7 @@ impl Tcb {
             flags.data = true;
         }
         self.ack_update_window(cx, seg, flags);
-        if self.opts.sack && !seg.header.options.sack().is_empty() {
+        if self.opts.sack && seg.header.options.has_sack() {
             self.sacktag_write_queue(cx, seg, prior_snd_una, flags, sack);
         }
         if self.opts.ecn && seg.header.flags.ece() && !seg.header.flags.syn() {

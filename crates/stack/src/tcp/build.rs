@@ -21,6 +21,9 @@ impl Tcb {
 
     /// `tcp_established_options`; a D-SACK is reported once (`tcp_options_write` takes it back, TRUTH 9d).
     fn established_options(&mut self, cx: &Cx<'_>) -> Options {
+        if self.rx.dsack.is_none() && self.rx.sacks.is_empty() {
+            return self.timestamps(cx).map_or(Options::EMPTY, Options::of_timestamps);
+        }
         let set = OptionSet {
             timestamps: self.timestamps(cx),
             sack: self.rx.sack_blocks(self.ts.ok),
@@ -90,27 +93,29 @@ impl Tcb {
             let payload = self.data.slice(first, len as usize);
             self.notes_sent(cx, first, &payload);
         }
-        self.push_segments(cx, &segment, is_syn, len);
+        self.push_segments(cx, segment, is_syn, len);
         true
     }
 
     /// Hands an entry's `len` bytes over, cut where they do not stand in one piece: at whole segments, so that the wire
     /// shows no difference.
-    fn push_segments(&mut self, cx: &mut Cx<'_>, whole: &OutSegment, is_syn: bool, len: u32) {
+    fn push_segments(&mut self, cx: &mut Cx<'_>, whole: OutSegment, is_syn: bool, len: u32) {
         let first = whole.header.seq + u32::from(is_syn);
         let mut at = 0;
+        if len == 0 {
+            cx.segments.push(whole);
+            return;
+        }
         loop {
             let mut segment = whole.clone();
             let left = len - at;
             let mut n = left;
-            if left > 0 {
-                let mss = u32::from(whole.mss);
-                let near = u32::try_from(self.data.contiguous(first + at)).unwrap_or(u32::MAX);
-                if near < left {
-                    n = (near / mss).max(1).saturating_mul(mss).min(left);
-                }
-                segment.payload = self.data.slice(first + at, n as usize); // 32 bits
+            let mss = u32::from(whole.mss);
+            let near = u32::try_from(self.data.contiguous(first + at)).unwrap_or(u32::MAX);
+            if near < left {
+                n = (near / mss).max(1).saturating_mul(mss).min(left);
             }
+            segment.payload = self.data.slice(first + at, n as usize); // 32 bits
             if at > 0 {
                 segment.header.seq += at;
                 segment.header.flags = segment.header.flags - Flags::CWR;
@@ -204,8 +209,7 @@ impl Tcb {
         cx.count(Counter::TcpOutRsts);
         // tcp_acceptable_seq: inside the peer's window.
         let seq = if self.wnd_end().before(self.snd.nxt) { self.wnd_end() } else { self.snd.nxt };
-        let options = OptionSet { timestamps: self.timestamps(cx), ..OptionSet::default() };
-        let options = options.build().expect("a timestamp fits");
+        let options = self.timestamps(cx).map_or(Options::EMPTY, Options::of_timestamps);
         let window = self.select_window(cx);
         let header = self.header(seq, Flags::RST.with(Flags::ACK), window, options);
         cx.count(Counter::TcpOutSegs);

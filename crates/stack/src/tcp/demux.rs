@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use wire::checksum::{pseudo_v4, pseudo_v6, sum};
 use wire::ip::Protocol;
-use wire::tcp::{Header, SeqNum};
+use wire::tcp::SeqNum;
 use wire::{Bytes, Frame, Instant, Medium};
 
 use super::cx::OutSegment;
@@ -40,16 +40,17 @@ impl Stack {
         if frame.head().len() < wire::tcp::MIN_HEADER_LEN {
             frame.linearize();
         }
-        let (header, hlen) = match Header::parse(frame.head()) {
-            Ok(parsed) => parsed,
+        let mut seg = Segment::default();
+        let hlen = match seg.header.parse_into(frame.head()) {
+            Ok(hlen) => hlen,
             Err(_) => {
                 frame.linearize();
-                let Ok(parsed) = Header::parse(frame.head()) else {
+                let Ok(hlen) = seg.header.parse_into(frame.head()) else {
                     self.mib.inc(Counter::TcpInErrs);
                     self.drop_transport(now, meta, DropReason::PktTooSmall, &frame);
                     return;
                 };
-                parsed
+                hlen
             }
         };
         if !checksum_is_valid(meta, &frame) {
@@ -61,16 +62,13 @@ impl Stack {
         let frame_len = frame.len() + usize::from(meta.network_header_len);
         frame.pull(hlen);
         let payload_len = frame.len();
-        let mut seg = Segment {
-            header,
-            seq: header.seq,
-            end_seq: header.seq + header.seq_len(payload_len),
-            ack: header.ack,
-            frame,
-            payload_len,
-            tos: meta.tos,
-            memory: self.memory_of(meta, payload_len, frame_len),
-        };
+        seg.seq = seg.header.seq;
+        seg.end_seq = seg.seq + seg.header.seq_len(payload_len);
+        seg.ack = seg.header.ack;
+        seg.frame = frame;
+        seg.payload_len = payload_len;
+        seg.tos = meta.tos;
+        seg.memory = self.memory_of(meta, payload_len, frame_len);
         if let Err(reason) = self.tcp_deliver(now, meta, &mut seg)
             && reason != DropReason::NotSpecified
         {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use wire::checksum::{pseudo_v4, pseudo_v6, sum};
 use wire::frame::MAX_HEADROOM;
 use wire::ip::Protocol;
-use wire::tcp::Flags;
+use wire::tcp::{Flags, Header};
 use wire::{Bytes, Frame, Instant};
 
 use super::TcpId;
@@ -14,13 +14,13 @@ use super::cx::{Cx, Fate, OutSegment, Wake};
 use super::short::MAX_SUPER;
 use super::tcb::{State, Tcb};
 use super::timer::{Pending, TimerKind};
+use crate::Stack;
 use crate::call::PollEvents;
 use crate::ip::IpOut;
 use crate::record::What;
-use crate::route::{Dst, Flow};
+use crate::route::Dst;
 use crate::socket::sock::pmtudisc;
 use crate::tcp::sock::NO_FILE;
-use crate::{Errno, Stack};
 
 /// Payloads up to this are copied behind the headers; longer ones are shared.
 pub(super) const INLINE: usize = 256;
@@ -44,55 +44,6 @@ pub(super) struct Way {
 }
 
 impl Stack {
-    /// The route of a connection from `local` to `remote`.
-    pub(super) fn tcp_route(
-        &mut self,
-        now: Instant,
-        sock: Option<u32>,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Option<Dst> {
-        let (oif, tos) = match sock.and_then(|s| self.tcp.socks.get(s)) {
-            Some(s) => (s.opts.bound_if, if remote.is_ipv4() { s.opts.tos } else { s.opts.tclass }),
-            None => (0, 0),
-        };
-        let link_local = matches!(remote.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local());
-        let oif = if oif == 0 && link_local {
-            sock.and_then(|s| self.tcp.socks.get(s)).map_or(0, |s| s.peer_scope)
-        } else {
-            oif
-        };
-        let flow = Flow { dst: remote.ip(), src: local.ip(), oif, tos: tos & 0xfc };
-        self.route_output(now, &flow).ok()
-    }
-
-    /// The metrics of the route to `remote`.
-    pub(super) fn tcp_way(
-        &self,
-        now: Instant,
-        sock: Option<u32>,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> crate::route::Metrics {
-        let sock = sock.and_then(|s| self.tcp.socks.get(s));
-        let oif = sock.map_or(0, |s| s.opts.bound_if);
-        self.route_metrics(now, &Flow { dst: remote.ip(), src: local.ip(), oif, tos: 0 })
-    }
-
-    /// `dst_metric_advmss`: the MSS that we announce on this route.
-    pub(super) fn advmss(&self, now: Instant, dst: &Dst, local: SocketAddr, remote: SocketAddr) -> u16 {
-        let flow = Flow { dst: remote.ip(), src: local.ip(), oif: 0, tos: 0 };
-        let metric = self.route_metrics(now, &flow).advmss;
-        let (header, least, most) = if remote.is_ipv4() {
-            (40, u32::try_from(self.sysctl.ns.route_min_adv_mss).unwrap_or(256), 65_495)
-        } else {
-            (60, u32::try_from(self.sysctl.ns.route6_min_adv_mss).unwrap_or(1220), 65_535)
-        };
-        let default = dst.mtu.saturating_sub(header).max(least).min(most);
-        let mss = if metric > 0 { metric.min(default) } else { default };
-        u16::try_from(mss).expect("clamped")
-    }
-
     /// One step of a connection, with everything that follows from it. `None` when the socket has no connection.
     pub(crate) fn tcp_step<R>(
         &mut self,
@@ -255,11 +206,10 @@ impl Stack {
         }
         let (local, remote, path_mtu) = (tcb.local, tcb.remote, tcb.path_mtu);
         let connecting = tcb.state() == State::SynSent;
-        let Some(dst) = self.tcp_route(now, Some(id), local, remote) else {
+        let Some((dst, way)) = self.tcp_route(now, Some(id), local, remote) else {
             self.tcp.socks[id].dst = None;
             return;
         };
-        let way = self.tcp_way(now, Some(id), local, remote);
         let sock = &mut self.tcp.socks[id];
         sock.dst = Some((generation, dst));
         if let Some(tcb) = &mut sock.tcb {
@@ -267,7 +217,7 @@ impl Stack {
         }
         if dst.mtu != path_mtu {
             // tcp_advertise_mss: a SYN that is repeated announces what the path bears now.
-            let advmss = if connecting { self.advmss(now, &dst, local, remote) } else { u16::MAX };
+            let advmss = if connecting { self.advmss(&dst, &way, remote) } else { u16::MAX };
             self.tcp_step(now, id, |tcb, cx| {
                 tcb.rcv.advmss = tcb.rcv.advmss.min(advmss);
                 tcb.sync_mss(cx, dst.mtu);
@@ -284,11 +234,10 @@ impl Stack {
         let established = sock.tcb.as_ref().filter(|t| !matches!(t.state(), State::SynSent | State::Close));
         let (Some(_), Some(tcb)) = (stale, established) else { return self.tcp_sync_route(now, id) };
         let (local, remote) = (tcb.local, tcb.remote);
-        let dst = self.tcp_route(now, Some(id), local, remote);
-        let way = self.tcp_way(now, Some(id), local, remote);
+        let found = self.tcp_route(now, Some(id), local, remote);
         let sock = &mut self.tcp.socks[id];
-        sock.dst = dst.map(|dst| (generation, dst));
-        if let Some(tcb) = &mut sock.tcb {
+        sock.dst = found.map(|(dst, _)| (generation, dst));
+        if let (Some((_, way)), Some(tcb)) = (found, &mut sock.tcb) {
             tcb.way = way;
         }
     }
@@ -314,34 +263,54 @@ impl Stack {
         }
         let way = self.way_of_sock(id, local, remote, dst);
         let mut next_id = sock.ip_id;
-        let tso = self.takes_super_segments(&way);
         let mut segments = core::mem::take(&mut self.tcp.segments);
-        for mut segment in segments.drain(..) {
-            let rest = core::mem::take(&mut segment.payload);
+        for segment in &mut segments {
+            let payload = core::mem::take(&mut segment.payload);
             let mss = usize::from(segment.mss);
-            let most = if tso && mss < MAX_SUPER { MAX_SUPER / mss * mss } else { mss };
-            // ip_select_ident_segs: a number for each segment on the wire.
-            let mut ip_id = |len: usize| {
-                let id = next_id;
-                if segment.without_socket {
-                    return None;
-                }
-                next_id = id.wrapping_add(len.div_ceil(mss).max(1) as u16); // below 64 Ki
-                Some(id)
-            };
-            let mut at = 0;
-            while rest.len() - at > most {
-                let cut = rest.slice(at..at + most);
-                // Below 64 KiB.
-                self.emit_one(now, &way, &segment, at as u32, cut, false, ip_id(most));
-                at += most;
+            if payload.len() > mss {
+                self.emit_cut(now, &way, segment, &payload, &mut next_id);
+                continue;
             }
-            let cut = if at == 0 { rest } else { rest.slice(at..rest.len()) };
-            let id = ip_id(cut.len());
-            self.emit_one(now, &way, &segment, at as u32, cut, true, id);
+            let ip_id = if segment.without_socket { 0 } else { next_id };
+            next_id = next_id.wrapping_add(u16::from(!segment.without_socket));
+            self.emit_one(now, &way, &segment.header, segment.ect, payload, ip_id);
         }
+        segments.clear();
         self.tcp.segments = segments;
         self.tcp.socks[id].ip_id = next_id;
+    }
+
+    /// A super-segment: cut here unless the interface does it. Each segment on the wire takes an identification
+    /// (`ip_select_ident_segs`).
+    fn emit_cut(
+        &mut self,
+        now: Instant,
+        way: &Way,
+        segment: &OutSegment,
+        payload: &Bytes,
+        next_id: &mut u16,
+    ) {
+        let mss = usize::from(segment.mss);
+        let tso = self.takes_super_segments(way);
+        let most = if tso && mss < MAX_SUPER { MAX_SUPER / mss * mss } else { mss };
+        let mut at = 0;
+        while at < payload.len() {
+            let n = most.min(payload.len() - at);
+            let mut header = segment.header;
+            header.seq += at as u32; // below 64 KiB
+            if at + n < payload.len() {
+                header.flags = header.flags - (Flags::FIN | Flags::PSH);
+            }
+            if at > 0 {
+                header.flags = header.flags - Flags::CWR;
+            }
+            let ip_id = if segment.without_socket { 0 } else { *next_id };
+            if !segment.without_socket {
+                *next_id = next_id.wrapping_add(n.div_ceil(mss) as u16); // below 64 Ki
+            }
+            self.emit_one(now, way, &header, segment.ect, payload.slice(at..at + n), ip_id);
+            at += n;
+        }
     }
 
     fn way_of_sock(&self, id: u32, local: SocketAddr, remote: SocketAddr, dst: Dst) -> Way {
@@ -365,7 +334,7 @@ impl Stack {
         segment: &OutSegment,
         tos: u8,
     ) {
-        let Some(dst) = self.tcp_route(now, listener, local, remote) else {
+        let Some((dst, _)) = self.tcp_route(now, listener, local, remote) else {
             return;
         };
         let way = match listener.filter(|l| self.tcp.socks.get(*l).is_some()) {
@@ -380,32 +349,18 @@ impl Stack {
                 flow_label: 0,
             },
         };
-        self.emit_one(now, &way, segment, 0, segment.payload.clone(), true, None);
+        self.emit_one(now, &way, &segment.header, segment.ect, segment.payload.clone(), 0);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the hot end of output; a struct would only rename them")]
-    fn emit_one(
-        &mut self,
-        now: Instant,
-        way: &Way,
-        segment: &OutSegment,
-        at: u32,
-        payload: Bytes,
-        last: bool,
-        ip_id: Option<u16>,
-    ) {
-        let mut header = segment.header;
-        header.seq += at;
-        if !last {
-            header.flags = header.flags - (Flags::FIN | Flags::PSH);
+    fn emit_one(&mut self, now: Instant, way: &Way, header: &Header, ect: bool, payload: Bytes, ip_id: u16) {
+        if let Err(payload) = self.tcp4_output(now, way, header, payload, ip_id, ect) {
+            self.emit_any(now, way, header, ect, payload, ip_id);
         }
-        if at > 0 {
-            header.flags = header.flags - Flags::CWR;
-        }
-        let payload = match self.tcp4_output(now, way, &header, payload, ip_id.unwrap_or(0), segment.ect) {
-            Ok(()) => return,
-            Err(payload) => payload,
-        };
+    }
+
+    /// The long way: IPv6, fragments, to ourselves.
+    #[inline(never)]
+    fn emit_any(&mut self, now: Instant, way: &Way, header: &Header, ect: bool, payload: Bytes, ip_id: u16) {
         let hlen = header.header_len();
         let len = hlen + payload.len();
         let pseudo = match (way.local.ip(), way.remote.ip()) {
@@ -429,19 +384,11 @@ impl Stack {
         }
         let mut out = IpOut::new(way.local.ip(), way.remote.ip(), Protocol::TCP);
         out.ttl = way.ttl;
-        out.tos = if segment.ect { way.tos & 0xfc | 2 } else { way.tos & 0xfc };
+        out.tos = if ect { way.tos & 0xfc | 2 } else { way.tos & 0xfc };
         out.flow_label = way.flow_label;
         out.pmtu_discover = !matches!(way.discover, pmtudisc::DONT | pmtudisc::INTERFACE | pmtudisc::OMIT);
         out.ignore_path_mtu = way.discover >= pmtudisc::PROBE;
-        match ip_id {
-            Some(id) => out.id = Some(id),
-            None => {
-                out.id = Some(0);
-            }
-        }
-        match self.ip_output(now, &way.dst, &out, frame) {
-            Ok(()) | Err(Errno::EMSGSIZE) => {}
-            Err(_) => {}
-        }
+        out.id = Some(ip_id);
+        let _ = self.ip_output(now, &way.dst, &out, frame); // what does not leave is lost: timers try again
     }
 }

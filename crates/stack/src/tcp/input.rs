@@ -16,7 +16,7 @@ use crate::socket::SkbMemory;
 use crate::{DropReason, KernelProfile};
 
 /// A segment for a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Segment {
     pub(crate) header: Header,
     pub(crate) seq: SeqNum,

@@ -6,7 +6,7 @@
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use wire::tcp::{Flags, Header, OptionSet, SeqNum, Timestamps};
+use wire::tcp::{Flags, Header, OptionSet, Options, SeqNum, Timestamps};
 use wire::{Bytes, Instant};
 
 use super::cx::OutSegment;
@@ -105,7 +105,6 @@ impl RequestSock {
 
     /// `tcp_v4_reqsk_send_ack`
     pub(super) fn ack_header(&self, seq: SeqNum, timestamps: Option<Timestamps>) -> Header {
-        let set = OptionSet { timestamps, ..OptionSet::default() };
         Header {
             src_port: self.local.port(),
             dst_port: self.remote.port(),
@@ -113,7 +112,7 @@ impl RequestSock {
             ack: self.rcv_nxt,
             flags: Flags::ACK,
             window: u16::try_from((self.rcv_wnd >> self.rcv_wscale).min(65_535)).expect("clamped"),
-            options: set.build().expect("a timestamp fits"),
+            options: timestamps.map_or(Options::EMPTY, Options::of_timestamps),
             ..Header::default()
         }
     }

@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use wire::checksum::{pseudo_v4, sum, sum_header};
+use wire::frame::LINK_HEADROOM;
 use wire::ip::Protocol;
 use wire::tcp::Header;
 use wire::{Bytes, Frame, Instant, ipv4, tcp};
@@ -99,10 +100,15 @@ impl Stack {
             return Err(payload);
         }
         let (src, dst) = (*local.ip(), *remote.ip());
-        let mut h = [0; MAX_HEADERS];
+        let inline = payload.len() <= INLINE;
+        let mut frame = Frame::with_headroom_and(
+            LINK_HEADROOM,
+            ipv4::MIN_HEADER_LEN + hlen,
+            if inline { payload.len() } else { 0 },
+        );
+        let h = frame.head_mut();
         let pseudo = pseudo_v4(src, dst, Protocol::TCP, len as u16); // looked at above
         header.emit_with_checksum(&mut h[ipv4::MIN_HEADER_LEN..], pseudo, sum(&payload));
-        let fixed = h.first_chunk_mut::<{ ipv4::MIN_HEADER_LEN }>().expect("longer");
         let ip = crate::ip::Fixed4 {
             tos: if ect { way.tos & 0xfc | 2 } else { way.tos & 0xfc },
             total: total as u16, // looked at above
@@ -113,15 +119,12 @@ impl Stack {
             src,
             dst,
         };
-        ip.emit(fixed);
-        let head = &h[..ipv4::MIN_HEADER_LEN + hlen];
-        let frame = if payload.len() <= INLINE {
-            Frame::from_parts(head, &payload)
-        } else {
-            let mut frame = Frame::from_parts(head, &[]);
+        ip.emit(h.first_chunk_mut::<{ ipv4::MIN_HEADER_LEN }>().expect("longer"));
+        if !inline {
             frame.set_tail(payload);
-            frame
-        };
+        } else if !payload.is_empty() {
+            frame.put(&payload);
+        }
         self.mib.inc(Counter::IpOutRequests);
         self.mib.inc(Counter::IpOutTransmits);
         self.mib.add(Counter::IpExtOutOctets, total as u64);

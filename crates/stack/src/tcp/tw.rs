@@ -5,7 +5,7 @@
 use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
 
-use wire::tcp::{Flags, Header, OptionSet, SeqNum, Timestamps};
+use wire::tcp::{Flags, Header, Options, SeqNum, Timestamps};
 use wire::{Bytes, Instant};
 
 use super::bind::Holder;
@@ -221,7 +221,6 @@ impl Stack {
             tw.last_oow_ms = clock_ms(now).max(1);
         }
         let ts = Timestamps { val: Self::tsval(now, tw.ts_offset), ecr: tw.ts_recent };
-        let set = OptionSet { timestamps: tw.ts_ok().then_some(ts), ..OptionSet::default() };
         let header = Header {
             src_port: local.port(),
             dst_port: remote.port(),
@@ -229,7 +228,7 @@ impl Stack {
             ack: tw.rcv_nxt,
             flags: Flags::ACK,
             window: u16::try_from((tw.rcv_wnd >> tw.rcv_wscale).min(65_535)).expect("clamped"),
-            options: set.build().expect("a timestamp fits"),
+            options: if tw.ts_ok() { Options::of_timestamps(ts) } else { Options::EMPTY },
             ..Header::default()
         };
         let tos = tw.tos;

@@ -5,7 +5,8 @@
 //! `tcp_options_write` (order and padding).
 
 use super::SeqNum;
-use crate::field::{array, u16_at, u32_at};
+use crate::checksum::{Sum, sum, sum_header};
+use crate::field::{array, put, u16_at, u32_at};
 use core::fmt;
 
 const EOL: u8 = 0;
@@ -103,23 +104,31 @@ pub struct FastOpen<'a> {
     pub experimental: bool,
 }
 
-/// What a segment's options say, and their bytes: up to 40, a multiple of four.
+/// What a segment's options say, and their bytes: up to 40, a multiple of four. What nearly every segment carries is
+/// kept read, what few do is read when it is asked for.
 #[derive(Clone, Copy)]
 pub struct Options {
     bytes: [u8; 40],
+    /// Zero unless [`seen::TIMESTAMPS`].
+    timestamps: Timestamps,
+    mss: u16,
+    window_scale: u8,
     len: u8,
-    mss: Option<u16>,
-    window_scale: Option<u8>,
-    sack_permitted: bool,
-    malformed: bool,
-    unknown: bool,
-    timestamps: Option<Timestamps>,
+    seen: u8,
     /// Offset of the first block and number of blocks; 0 blocks when there is no SACK option.
     sack: (u8, u8),
-    /// Offset and length of the cookie, and whether the option was experimental.
-    fast_open: Option<(u8, u8, bool)>,
-    /// Offset of the digest.
-    md5: Option<u8>,
+}
+
+/// Bits of `Options::seen`.
+mod seen {
+    pub(super) const TIMESTAMPS: u8 = 1;
+    pub(super) const SACK_PERMITTED: u8 = 2;
+    pub(super) const MALFORMED: u8 = 4;
+    pub(super) const UNKNOWN: u8 = 8;
+    pub(super) const MSS: u8 = 16;
+    pub(super) const WINDOW: u8 = 32;
+    pub(super) const MD5: u8 = 64;
+    pub(super) const FAST_OPEN: u8 = 128;
 }
 
 /// More than 40 bytes of options.
@@ -138,17 +147,24 @@ impl Options {
     /// No options.
     pub const EMPTY: Options = Options {
         bytes: [0; 40],
+        timestamps: Timestamps { val: 0, ecr: 0 },
+        mss: 0,
+        window_scale: 0,
         len: 0,
-        mss: None,
-        window_scale: None,
-        sack_permitted: false,
-        malformed: false,
-        unknown: false,
-        timestamps: None,
+        seen: 0,
         sack: (0, 0),
-        fast_open: None,
-        md5: None,
     };
+
+    /// Timestamps alone, behind two bytes of padding: what nearly every segment carries.
+    #[inline]
+    pub fn of_timestamps(timestamps: Timestamps) -> Options {
+        let mut options = Options { timestamps, len: 12, seen: seen::TIMESTAMPS, ..Options::EMPTY };
+        let (first, second) = options.bytes.split_at_mut(4);
+        first.copy_from_slice(&[NOP, NOP, TIMESTAMPS, 10]);
+        let both = u64::from(timestamps.val) << 32 | u64::from(timestamps.ecr);
+        second[..8].copy_from_slice(&both.to_be_bytes());
+        options
+    }
 
     /// Reads any option bytes, padded with End of Option List to a multiple of four.
     pub fn from_bytes(bytes: &[u8]) -> Result<Options, TooLong> {
@@ -165,25 +181,37 @@ impl Options {
     #[expect(clippy::cast_possible_truncation, reason = "at most 40")]
     pub(super) fn parse(wire: &[u8]) -> Options {
         let mut options = Options::EMPTY;
-        if wire.is_empty() {
-            return options;
-        }
-        options.len = wire.len() as u8;
-        for (to, from) in options.bytes.as_chunks_mut::<4>().0.iter_mut().zip(wire.as_chunks::<4>().0) {
-            *to = *from;
-        }
-        let mut at = 0;
+        options.parse_into(wire);
+        options
+    }
+
+    /// The same in place; `self` is [`Options::EMPTY`].
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 40")]
+    pub(super) fn parse_into(&mut self, wire: &[u8]) {
         // As Linux's tcp_parse_aligned_timestamp: nearly every segment begins like this.
         if let Some(first) = wire.first_chunk::<12>()
             && first[..4] == [NOP, NOP, TIMESTAMPS, 10]
         {
-            options.timestamps = Some(Timestamps { val: u32_at(first, 4), ecr: u32_at(first, 8) });
-            at = 12;
+            self.timestamps = Timestamps { val: u32_at(first, 4), ecr: u32_at(first, 8) };
+            self.seen = seen::TIMESTAMPS;
+            self.len = 12;
+            self.bytes[..12].copy_from_slice(first);
+            if wire.len() == 12 {
+                return;
+            }
         }
-        if at < wire.len() {
-            options.read(at);
+        self.parse_any(wire);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "at most 40")]
+    fn parse_any(&mut self, wire: &[u8]) {
+        let at = self.len();
+        self.len = wire.len() as u8;
+        for (to, from) in self.bytes.as_chunks_mut::<4>().0.iter_mut().zip(wire.as_chunks::<4>().0) {
+            *to = *from;
         }
-        options
+        self.read(at);
     }
 
     /// Reads the options from offset `at` on into the typed fields.
@@ -201,24 +229,29 @@ impl Options {
             }
             let n = if at + 1 < len { usize::from(self.bytes[at + 1]) } else { 0 };
             if n < 2 || at + n > len {
-                self.malformed = true;
+                self.seen |= seen::MALFORMED;
                 return;
             }
             let data = &self.bytes[at + 2..at + n];
             match (kind, n) {
-                (MSS, 4) => self.mss = Some(u16_at(data, 0)),
-                (WINDOW, 3) => self.window_scale = Some(data[0]),
-                (SACK_PERMITTED, 2) => self.sack_permitted = true,
+                (MSS, 4) => {
+                    self.mss = u16_at(data, 0);
+                    self.seen |= seen::MSS;
+                }
+                (WINDOW, 3) => {
+                    self.window_scale = data[0];
+                    self.seen |= seen::WINDOW;
+                }
+                (SACK_PERMITTED, 2) => self.seen |= seen::SACK_PERMITTED,
                 (TIMESTAMPS, 10) => {
-                    self.timestamps = Some(Timestamps { val: u32_at(data, 0), ecr: u32_at(data, 4) });
+                    self.timestamps = Timestamps { val: u32_at(data, 0), ecr: u32_at(data, 4) };
+                    self.seen |= seen::TIMESTAMPS;
                 }
                 (SACK, 10 | 18 | 26 | 34) => self.sack = (at as u8 + 2, (n as u8 - 2) / 8),
-                (MD5, 18) => self.md5 = Some(at as u8 + 2),
-                (FAST_OPEN, 2..=40) => self.fast_open = Some((at as u8 + 2, n as u8 - 2, false)),
-                (EXPERIMENTAL, 4..=40) if data[..2] == FAST_OPEN_MAGIC => {
-                    self.fast_open = Some((at as u8 + 4, n as u8 - 4, true));
-                }
-                _ => self.unknown = true,
+                (MD5, 18) => self.seen |= seen::MD5,
+                (FAST_OPEN, 2..=40) => self.seen |= seen::FAST_OPEN,
+                (EXPERIMENTAL, 4..=40) if data[..2] == FAST_OPEN_MAGIC => self.seen |= seen::FAST_OPEN,
+                _ => self.seen |= seen::UNKNOWN,
             }
             at += n;
         }
@@ -242,28 +275,72 @@ impl Options {
         &self.bytes[..self.len()]
     }
 
+    /// The last option that `pick` takes.
+    fn last<'a, R>(&'a self, pick: impl Fn(Opt<'a>) -> Option<R>) -> Option<R> {
+        self.iter().filter_map(|(_, option)| pick(option)).last()
+    }
+
+    #[inline]
+    const fn has(&self, bit: u8) -> bool {
+        self.seen & bit != 0
+    }
+
+    /// The checksum's sum over them.
+    #[inline]
+    pub(super) fn sum(&self) -> Sum {
+        // Timestamps alone: nearly every segment.
+        if self.len == 12 {
+            sum_header(self.bytes.first_chunk::<12>().expect("of 40"))
+        } else {
+            sum(self.as_bytes())
+        }
+    }
+
+    /// Writes them; `to` is as long as they are.
+    #[inline]
+    pub(super) fn write(&self, to: &mut [u8]) {
+        if let Ok(twelve) = <&mut [u8; 12]>::try_from(&mut *to) {
+            put(twelve, 0, &array::<8>(&self.bytes, 0));
+            put(twelve, 8, &array::<4>(&self.bytes, 8));
+        } else {
+            self.write_any(to);
+        }
+    }
+
+    /// A copy of unknown length is a call.
+    #[inline(never)]
+    fn write_any(&self, to: &mut [u8]) {
+        to.copy_from_slice(self.as_bytes());
+    }
+
     /// Maximum segment size (kind 2).
     #[inline]
     pub const fn mss(&self) -> Option<u16> {
-        self.mss
+        if self.has(seen::MSS) { Some(self.mss) } else { None }
     }
 
     /// Window scale as sent (kind 3); above 14 counts as 14 (RFC 7323 §2.3).
     #[inline]
     pub const fn window_scale(&self) -> Option<u8> {
-        self.window_scale
+        if self.has(seen::WINDOW) { Some(self.window_scale) } else { None }
     }
 
     /// SACK permitted (kind 4).
     #[inline]
     pub const fn sack_permitted(&self) -> bool {
-        self.sack_permitted
+        self.has(seen::SACK_PERMITTED)
     }
 
     /// Timestamps (kind 8).
     #[inline]
     pub const fn timestamps(&self) -> Option<Timestamps> {
-        self.timestamps
+        if self.has(seen::TIMESTAMPS) { Some(self.timestamps) } else { None }
+    }
+
+    /// There are SACK blocks.
+    #[inline]
+    pub const fn has_sack(&self) -> bool {
+        self.sack.1 > 0
     }
 
     /// The blocks of the SACK option (kind 5); none when there is no such option.
@@ -276,26 +353,31 @@ impl Options {
 
     /// Fast open (kind 34, or 254 with 0xF989).
     pub fn fast_open(&self) -> Option<FastOpen<'_>> {
-        let (at, n, experimental) = self.fast_open?;
-        let at = usize::from(at);
-        Some(FastOpen { cookie: &self.bytes[at..at + usize::from(n)], experimental })
+        if !self.has(seen::FAST_OPEN) {
+            return None;
+        }
+        self.last(|option| if let Opt::FastOpen(fast_open) = option { Some(fast_open) } else { None })
     }
 
     /// The TCP MD5 signature (kind 19).
+    #[inline]
     pub fn md5(&self) -> Option<[u8; 16]> {
-        self.md5.map(|at| array(&self.bytes, at.into()))
+        if !self.has(seen::MD5) {
+            return None;
+        }
+        self.last(|option| if let Opt::Md5(digest) = option { digest.try_into().ok() } else { None })
     }
 
     /// An option's length did not fit; the ones before it were read.
     #[inline]
     pub const fn is_malformed(&self) -> bool {
-        self.malformed
+        self.has(seen::MALFORMED)
     }
 
     /// There is an option of a kind or length that this library (and Linux) does not read.
     #[inline]
     pub const fn has_unknown(&self) -> bool {
-        self.unknown
+        self.has(seen::UNKNOWN)
     }
 
     /// Each option in order, with its offset from the start of the options.
@@ -463,7 +545,7 @@ impl OptionSet<'_> {
     fn lay_out(&self, out: &mut Layout) -> Result<(), TooLong> {
         if let Some(digest) = self.md5 {
             out.put([NOP, NOP, MD5, 18])?;
-            out.options.md5 = Some(out.offset());
+            out.options.seen |= seen::MD5;
             for word in digest.as_chunks::<4>().0 {
                 out.put(*word)?;
             }
@@ -485,10 +567,15 @@ impl OptionSet<'_> {
         if let Some(shift) = self.window_scale {
             out.put([NOP, WINDOW, 3, shift])?;
         }
-        out.options.mss = self.mss;
-        out.options.timestamps = self.timestamps;
-        out.options.sack_permitted = self.sack_permitted;
-        out.options.window_scale = self.window_scale;
+        let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+        out.options.timestamps = self.timestamps.unwrap_or_default();
+        out.options.seen |= bit(self.timestamps.is_some(), seen::TIMESTAMPS)
+            | bit(self.sack_permitted, seen::SACK_PERMITTED)
+            | bit(self.mss.is_some(), seen::MSS)
+            | bit(self.window_scale.is_some(), seen::WINDOW)
+            | bit(self.fast_open.is_some(), seen::FAST_OPEN);
+        out.options.mss = self.mss.unwrap_or(0);
+        out.options.window_scale = self.window_scale.unwrap_or(0);
         if !self.sack.is_empty() {
             self.lay_out_sack(out)?;
         }
@@ -558,8 +645,6 @@ impl Layout {
         all[..head.len()].copy_from_slice(head);
         all[1] = len as u8;
         all[head.len()..len].copy_from_slice(cookie);
-        self.options.fast_open =
-            Some((self.offset() + head.len() as u8, cookie.len() as u8, option.experimental));
         self.at += words;
         Ok(())
     }
