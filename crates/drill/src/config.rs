@@ -94,6 +94,9 @@ pub struct Config {
     pub non_fatal_packet: bool,
     /// `--non_fatal=syscall`
     pub non_fatal_syscall: bool,
+    /// `--observe` (ours alone): nothing is expected. Packets are noted as they come, calls with what they gave, and after
+    /// each event the connection's `TCP_INFO`: one script shows what two kernels do.
+    pub observe: bool,
     /// `--is_anyip`
     pub is_anyip: bool,
     /// `--dry_run`: parse only.
@@ -127,6 +130,7 @@ impl Default for Config {
             strict_segments: false,
             non_fatal_packet: false,
             non_fatal_syscall: false,
+            observe: false,
             is_anyip: false,
             dry_run: false,
             verbose: false,
@@ -226,6 +230,11 @@ impl Config {
                 }
             }
             "is_anyip" => self.is_anyip = true,
+            "observe" => {
+                self.observe = true;
+                self.non_fatal_packet = true;
+                self.non_fatal_syscall = true;
+            }
             "dry_run" => self.dry_run = true,
             "verbose" | "debug" => self.verbose = true,
             "code_sockopt" => {

@@ -62,6 +62,9 @@ impl Run<'_> {
             Err(text) => {
                 let fault: Fault = self.fault(format!("runtime error in {name} call: {text}"));
                 if self.config.non_fatal_syscall {
+                    if self.config.observe {
+                        self.note(super::HappenedKind::Call, fault.message.clone());
+                    }
                     self.warnings.push(fault);
                     return Ok(());
                 }

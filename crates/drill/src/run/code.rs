@@ -13,12 +13,13 @@ use stack::call::{Call, Fd, OptValue, Ret, SockOpt};
 
 use super::{HappenedKind, Returned, Run, Step};
 use crate::target::Answer;
-use eval::{CodeError, Value};
+use eval::CodeError;
+pub(super) use eval::Value;
 
 /// Variables of all blocks, and what a blocking call has given meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Code {
-    vars: BTreeMap<String, Value>,
+    pub(super) vars: BTreeMap<String, Value>,
     pub(super) returned: Returned,
 }
 
@@ -41,7 +42,7 @@ impl Run<'_> {
     }
 
     /// Reads the structures into variables.
-    fn collect_info(&mut self, fd: Fd) -> Step {
+    pub(super) fn collect_info(&mut self, fd: Fd) -> Step {
         let only = self.config.code_sockopt.clone();
         let wants = |name: &str| only.is_empty() || only == name;
         if wants("TCP_INFO") {

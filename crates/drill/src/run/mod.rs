@@ -7,6 +7,7 @@ mod after;
 mod calls;
 mod cmsg;
 mod code;
+mod observe;
 mod packets;
 mod socks;
 mod value;
@@ -226,11 +227,17 @@ impl Run<'_> {
             let when = self.when(event, last)?;
             self.last_at = last.map(|(_, w)| w.at);
             self.event(event, when)?;
+            if self.config.observe && !matches!(event.what, What::Shell(_)) {
+                self.observe_info()?;
+            }
             self.events_done += 1;
             last = Some((event, when));
         }
         self.await_idle();
         self.reap()?;
+        if self.config.observe {
+            self.observe_packets();
+        }
         if let Some(pending) = &self.pending {
             self.line = pending.line;
             return self.fail("runtime error: exiting while a blocking system call is in progress");
@@ -287,6 +294,10 @@ impl Run<'_> {
         let at = self.live_time(when.at);
         self.target.sleep_until(at);
         self.reap()?;
+        if self.config.observe {
+            self.observe_packets();
+            return Ok(());
+        }
         if self.events_done > 0 {
             let now = self.now();
             if let Err(message) = self.check_time(when, now, self.last_at, what) {

@@ -16,7 +16,7 @@ const PATIENCE: Usecs = 2_000_000;
 /// How long a packet is awaited that may come at any time.
 const ANY_TIME_LIMIT: Usecs = 4 * 3600 * 1_000_000;
 /// Packets of other connections that are skipped while one is awaited: more is a storm.
-const MAX_STRAYS: usize = 100_000;
+pub(super) const MAX_STRAYS: usize = 100_000;
 
 fn is_ack(packet: &Packet) -> bool {
     matches!(&packet.body, Body::Tcp(tcp) if tcp.flags & Flags::ACK.0 != 0)
@@ -297,7 +297,7 @@ impl Run<'_> {
     }
 
     /// Sequence numbers of the host and its SACK blocks in the script's numbers.
-    fn in_script_numbers(&mut self, mut live: Live) -> Live {
+    pub(super) fn in_script_numbers(&mut self, mut live: Live) -> Live {
         if let (Some(sock), Some(tcp)) = (self.socks.under_test(), live.tcp_mut()) {
             let syn = tcp.flags & Flags::SYN.0 != 0;
             tcp.seq = tcp.seq.wrapping_sub(sock.local_offset(syn));
@@ -400,7 +400,7 @@ fn live_ecr(sock: &Sock, ecr: u32, scaled: bool) -> Result<u32, String> {
 }
 
 /// Remembers which TSval of the host stands for the script's, and puts the host's into the script's numbers.
-fn map_timestamps(sock: &mut Sock, script: Option<&[TcpOption]>, actual: &mut Live) {
+pub(super) fn map_timestamps(sock: &mut Sock, script: Option<&[TcpOption]>, actual: &mut Live) {
     let script_val = script.unwrap_or_default().iter().find_map(|o| match o {
         TcpOption::Timestamps { val, .. } => Some(*val),
         _ => None,

@@ -10,7 +10,7 @@ use super::set_socket::{NOT_MODELLED, flag, from_flag, int};
 use crate::call::{Domain, OptValue, SockOpt};
 use crate::tcp::cc::Cc;
 use crate::tcp::fastopen::keys::Keys;
-use crate::tcp::info::INFO_BYTES;
+use crate::tcp::info::info_unconnected;
 use crate::tcp::notes::sof;
 use crate::tcp::tcb::{Nagle, State};
 use crate::{Errno, KernelProfile, Stack};
@@ -458,15 +458,10 @@ impl Stack {
             SockOpt::TCP_INFO => OptValue::Bytes(match &sock.tcb {
                 Some(tcb) => tcb.info(now),
                 None => {
-                    let mut bytes = vec![0; INFO_BYTES];
-                    bytes[0] = if sock.listener.is_some() { 10 } else { 7 };
-                    if let Some(listener) = &sock.listener {
-                        // tcpi_unacked: connections that wait for accept; tcpi_sacked: the backlog.
-                        let waiting = u32::try_from(listener.accept.len()).unwrap_or(u32::MAX);
-                        bytes[24..28].copy_from_slice(&waiting.to_ne_bytes());
-                        bytes[28..32].copy_from_slice(&listener.backlog.to_ne_bytes());
-                    }
-                    bytes.into()
+                    let listening = sock.listener.as_ref().map(|listener| {
+                        (u32::try_from(listener.accept.len()).unwrap_or(u32::MAX), listener.backlog)
+                    });
+                    info_unconnected(listening, self.sysctl.ns.tcp_reordering)
                 }
             }),
             _ => return Err(NOT_MODELLED),

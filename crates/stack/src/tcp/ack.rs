@@ -271,16 +271,19 @@ impl Tcb {
         self.snd.una = ack;
     }
 
+    /// `tcp_may_update_window`
+    pub(crate) fn may_update_window(&self, seg: &Segment, nwin: u32) -> bool {
+        seg.ack.after(self.snd.una)
+            || seg.seq.after(self.snd.wl1)
+            || (seg.seq == self.snd.wl1 && (nwin > self.snd.wnd || nwin == 0))
+    }
+
     fn ack_update_window(&mut self, cx: &mut Cx<'_>, seg: &Segment, flags: &mut AckFlags) {
         let mut nwin = u32::from(seg.header.window);
         if !seg.header.flags.syn() {
             nwin <<= self.snd.wscale;
         }
-        // tcp_may_update_window
-        let newer = seg.ack.after(self.snd.una)
-            || seg.seq.after(self.snd.wl1)
-            || (seg.seq == self.snd.wl1 && (nwin > self.snd.wnd || nwin == 0));
-        if newer {
+        if self.may_update_window(seg, nwin) {
             flags.win_update = true;
             self.snd.wl1 = seg.seq;
             if self.snd.wnd != nwin {

@@ -213,6 +213,7 @@ impl Tcb {
         let window = self.select_window(cx);
         let header = self.header(seq, Flags::RST.with(Flags::ACK), window, options);
         cx.count(Counter::TcpOutSegs);
+        self.totals.segs_out += 1;
         cx.segments.push(OutSegment {
             header,
             payload: Bytes::new(),
@@ -225,6 +226,9 @@ impl Tcb {
     /// Marks the segment that reaches the urgent byte.
     fn set_urgent(&self, header: &mut Header, skb: &Skb) {
         let up = self.snd.up;
+        if !skb.seq.before(up) {
+            return;
+        }
         if up.between(skb.seq + 1, skb.seq + 0xffff) {
             header.urgent = u16::try_from(up - skb.seq).expect("below 2^16");
             header.flags = header.flags.with(Flags::URG);

@@ -109,7 +109,6 @@ impl Stack {
             if let Some(sent) = sampled {
                 tcb.synack_rtt_measure(cx, Some(sent));
             }
-            tcb.totals.segs_in -= 1; // counted by what follows
             tcb.segment_arrives(cx, seg)
         });
         self.wake_listener(listener);

@@ -159,6 +159,7 @@ impl Tcb {
             cx.sysctl.tcp_window_scaling != 0,
             self.rx.rcvbuf_locked,
         );
+        self.initialize_rcv_mss(); // the window is not known yet: the least
         self.rcv.wnd = first.rcv_wnd;
         self.rcv.ssthresh = first.rcv_wnd;
         self.rcv.window_clamp = first.window_clamp;
@@ -167,6 +168,7 @@ impl Tcb {
         let mut skb = Skb::at(self.snd.write_seq);
         // tcp_ecn_send_syn
         let ecn = if cx.sysctl.tcp_ecn == 1 { Flags::ECE.with(Flags::CWR) } else { Flags::NONE };
+        self.ecn.offered = ecn != Flags::NONE;
         skb.flags = Flags::SYN.with(ecn);
         skb.end_seq = skb.seq + 1;
         skb.set_segments(self.mss);
@@ -270,6 +272,7 @@ impl Tcb {
     /// `tcp_ecn_rcv_synack`
     fn ecn_receive_synack(&mut self, cx: &Cx<'_>, flags: Flags) {
         self.opts.ecn = cx.sysctl.tcp_ecn == 1 && flags.contains(Flags::ECE) && !flags.contains(Flags::CWR);
+        self.ecn.offered = false;
     }
 
     fn rcv_synack(
@@ -453,6 +456,7 @@ impl Tcb {
         self.snd.max_window = self.snd.wnd;
         let flags = seg.header.flags;
         self.opts.ecn = cx.sysctl.tcp_ecn == 1 && flags.contains(Flags::ECE) && flags.contains(Flags::CWR);
+        self.ecn.offered = false;
         self.adopt_mss(cx, offered.mss);
         self.initialize_rcv_mss();
         self.send_syn_ack(cx);

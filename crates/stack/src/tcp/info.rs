@@ -14,6 +14,33 @@ use crate::Stack;
 /// `sizeof(struct tcp_info)` of 6.18 (measured: `getsockopt` reports as much).
 pub(crate) const INFO_BYTES: usize = 280;
 
+/// `TCP_INFO` of a socket without a connection: what `tcp_init_sock` sets; of a listener (`Some`: how many wait for accept,
+/// and the backlog) less.
+pub(crate) fn info_unconnected(listening: Option<(u32, u32)>, reordering: i32) -> Bytes {
+    let mut bytes = vec![0; INFO_BYTES];
+    let mut put = |at: usize, v: u32| bytes[at..at + 4].copy_from_slice(&v.to_ne_bytes());
+    put(80, super::cc::INITIAL_WINDOW);
+    put(88, u32::try_from(reordering).unwrap_or(3));
+    // Pacing: no limit.
+    for at in [104, 108, 112, 116] {
+        put(at, u32::MAX);
+    }
+    if let Some((waiting, backlog)) = listening {
+        put(24, waiting); // tcpi_unacked
+        put(28, backlog); // tcpi_sacked
+        bytes[0] = 10;
+        return bytes.into();
+    }
+    put(8, us(super::rto::INITIAL_RTO));
+    put(16, super::options::DEFAULT_MSS.into());
+    put(72, us(super::rto::INITIAL_RTO) >> 2);
+    put(76, super::cc::INFINITE_SSTHRESH);
+    put(148, u32::MAX); // no least round trip
+    bytes[0] = 7;
+    bytes[7] = 1; // no rate sample: limited by the application
+    bytes.into()
+}
+
 /// `struct tcp_info` is built word by word.
 #[derive(Default)]
 struct Words(Vec<u8>);
@@ -54,16 +81,21 @@ impl Tcb {
         let mut options = u8::from(self.ts.ok);
         options |= u8::from(self.opts.sack) << 1;
         options |= u8::from(self.opts.wscale) << 2;
-        options |= u8::from(self.opts.ecn) << 3;
+        options |= u8::from(self.opts.ecn || self.ecn.offered) << 3;
         options |= u8::from(self.ecn.seen) << 4;
         options |= u8::from(self.fo.syn_data_acked) << 5;
         options |= u8::from(self.fo.child) << 7;
         w.u8(options);
-        w.u8(self.snd.wscale | self.rcv.wscale << 4);
+        w.u8(if self.opts.wscale { self.snd.wscale | self.rcv.wscale << 4 } else { 0 });
         w.u8(u8::from(r.rate_app_limited) | (self.fo.client_fail as u8) << 1); // two bits
         w.u32(us(self.rto));
         w.u32(us(self.ack.ato));
-        w.u32(self.mss.into());
+        // Until the SYN is answered, no option means the default.
+        let clamp = match self.opts.mss_clamp {
+            u16::MAX if self.state == State::SynSent => super::options::default_mss(self.remote.ip()),
+            _ => u16::MAX,
+        };
+        w.u32(self.mss.min(clamp).into());
         w.u32(self.ack.rcv_mss.into());
         w.u32(r.packets_out);
         w.u32(r.sacked_out);

@@ -75,12 +75,10 @@ impl Tcb {
                 return self.predicted_pure_ack(cx, seg);
             }
             let window = self.rcv.nxt + self.receive_window();
-            let room = i64::from(seg.memory.truesize) <= self.forward_alloc();
-            if room && !(cx.profile >= KernelProfile::V6_18 && seg.end_seq.after(window)) {
-                return self.predicted_data(cx, seg);
-            }
-            if room {
+            if cx.profile >= KernelProfile::V6_18 && seg.end_seq.after(window) {
                 stop(self.slow_checks(cx, seg))?;
+            } else if i64::from(seg.memory.truesize) <= self.forward_alloc() {
+                return self.predicted_data(cx, seg);
             }
         } else {
             stop(self.slow_checks(cx, seg))?;
@@ -311,12 +309,9 @@ impl Tcb {
     /// Seventh: the segment text.
     fn text_by_state(&mut self, cx: &mut Cx<'_>, seg: &mut Segment) -> Result<(), DropReason> {
         match self.state {
-            State::CloseWait | State::Closing | State::LastAck => {
-                if seg.seq.before(self.rcv.nxt) {
-                    self.data_queue_or_fin(cx, seg)?;
-                }
-            }
-            State::FinWait1 | State::FinWait2 => {
+            // Beyond a FIN there is nothing.
+            State::CloseWait | State::Closing | State::LastAck if !seg.seq.before(self.rcv.nxt) => {}
+            State::CloseWait | State::Closing | State::LastAck | State::FinWait1 | State::FinWait2 => {
                 if self.shutdown_rd {
                     let data_end = SeqNum(seg.end_seq.0.wrapping_sub(u32::from(seg.header.flags.fin())));
                     if seg.end_seq != seg.seq && data_end.after(self.rcv.nxt) {

@@ -10,6 +10,7 @@ use wire::tcp::SeqNum;
 use super::cc::CaState;
 use super::cx::Cx;
 use super::tcb::{Nagle, Tcb};
+use crate::KernelProfile;
 
 /// `sk_gso_max_size`: `GSO_LEGACY_MAX_SIZE` less the largest header.
 const GSO_MAX_SIZE: u64 = 65_536 - 321;
@@ -97,9 +98,16 @@ impl Tcb {
             return false;
         }
         let Some(oldest) = self.rtx.head() else { return false };
-        let half_srtt = Duration::from_micros(u64::from(self.rtt.srtt_us8 >> 4));
-        if cx.now - oldest.sent < half_srtt {
-            return false; // the next ACK is too far away
+        let srtt = Duration::from_nanos(u64::from(self.rtt.srtt_us8) * 125);
+        let too_late = if cx.profile >= KernelProfile::V6_12 {
+            // Expected in more than half a round trip, or 1 ms (6.18, and 6.12 since .56).
+            (oldest.sent + srtt).as_nanos()
+                > cx.now.as_nanos() + (srtt / 2).min(Duration::from_millis(1)).as_nanos() as u64
+        } else {
+            cx.now - oldest.sent < srtt / 2
+        };
+        if too_late {
+            return false;
         }
         if cong_win < send_win {
             if cong_win <= head.len() {

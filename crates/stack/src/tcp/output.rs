@@ -341,9 +341,6 @@ impl Tcb {
         self.data = super::send_buffer::SendBuffer::at(self.snd.write_seq);
         let r = &mut self.recovery;
         r.packets_out = 0;
-        r.sacked_out = 0;
-        r.lost_out = 0;
-        r.retrans_out = 0;
         r.retransmit_hint = None;
         self.backoff = 0;
     }

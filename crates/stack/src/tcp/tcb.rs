@@ -199,6 +199,8 @@ pub(crate) struct Ecn {
     /// The window was reduced: tell by CWR.
     pub(crate) queue_cwr: bool,
     pub(crate) seen: bool,
+    /// The SYN asked for ECN and was not answered yet.
+    pub(crate) offered: bool,
 }
 
 /// Counters of `TCP_INFO`.

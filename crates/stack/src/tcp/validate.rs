@@ -16,6 +16,8 @@ use crate::{DropReason, KernelProfile};
 
 /// `TCP_PAWS_24DAYS`: a stored timestamp this old says nothing any more, seconds.
 const PAWS_24_DAYS: u32 = 60 * 60 * 24 * 24;
+/// `TCP_PAWS_WINDOW`: so much older is still taken, ticks of the timestamp clock.
+const PAWS_WINDOW: i32 = 1;
 
 impl Tcb {
     /// RFC 7323 §5.3 R1: a timestamp from the past is an old duplicate.
@@ -51,19 +53,23 @@ impl Tcb {
 
     /// `tcp_paws_discard` with `tcp_paws_check`
     fn paws_discard(&self, cx: &Cx<'_>, seg: &Segment) -> bool {
-        let older = self.ts.recent.wrapping_sub(self.ts.rcv_tsval) as i32;
-        let passes =
-            older <= 0 || self.ts.recent_stamp == 0 || cx.clock_s() >= self.ts.recent_stamp + PAWS_24_DAYS;
-        !passes && !self.disordered_ack(seg, older)
+        !self.paws_check(cx, PAWS_WINDOW) && !self.disordered_ack(seg)
+    }
+
+    /// `tcp_paws_check`: no older than `window`; or what is stored says nothing: too long ago, or 0.
+    fn paws_check(&self, cx: &Cx<'_>, window: i32) -> bool {
+        let older = self.ts.recent.wrapping_sub(self.ts.rcv_tsval) as i32; // wraps as on the wire
+        older <= window || cx.clock_s() >= self.ts.recent_stamp + PAWS_24_DAYS || self.ts.recent == 0
     }
 
     /// `tcp_disordered_ack`: a pure duplicate ACK, reordered in the network.
-    fn disordered_ack(&self, seg: &Segment, older_ms: i32) -> bool {
+    fn disordered_ack(&self, seg: &Segment) -> bool {
+        let older_ms = self.ts.recent.wrapping_sub(self.ts.rcv_tsval) as i32; // wraps as on the wire
         seg.header.flags.contains(Flags::ACK)
             && seg.seq == self.rcv.nxt
             && seg.seq == seg.end_seq
             && seg.ack == self.snd.una
-            && u32::from(seg.header.window) << self.snd.wscale == self.snd.wnd
+            && !self.may_update_window(seg, u32::from(seg.header.window) << self.snd.wscale)
             && i128::from(older_ms) <= i128::try_from(self.rto.as_millis()).unwrap_or(i128::MAX).min(1_000)
     }
 
@@ -76,9 +82,7 @@ impl Tcb {
     /// `tcp_replace_ts_recent`
     pub(crate) fn replace_ts_recent(&mut self, cx: &Cx<'_>, seq: SeqNum) {
         if self.ts.saw && !seq.after(self.rcv.wup) {
-            let older = self.ts.recent.wrapping_sub(self.ts.rcv_tsval) as i32;
-            if older <= 0 || self.ts.recent_stamp == 0 || cx.clock_s() >= self.ts.recent_stamp + PAWS_24_DAYS
-            {
+            if self.paws_check(cx, 0) {
                 self.store_ts_recent(cx);
             }
         }

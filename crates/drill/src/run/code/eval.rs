@@ -7,7 +7,7 @@ const MAX_DEPTH: usize = 32;
 
 /// What a variable holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(in crate::run) enum Value {
     Int(i128),
     Text(String),
     Tuple(Vec<Value>),

@@ -19,8 +19,11 @@ impl Tcb {
                     && self.ts.rcv_tsecr != 0
                     && SeqNum(self.ts.rcv_tsecr.wrapping_sub(self.ts.offset)).before(SeqNum(clock_ms(first)))
             }
-            // Nothing was retransmitted at all (the SYN clears the stamp).
-            None => self.state != State::SynSent,
+            // Nothing was retransmitted at all; unless the SYN has cleared the stamp, or `reno_holds_state` did.
+            None => {
+                let held = self.is_reno() && !self.snd.una.before(self.recovery.high_seq);
+                self.state != State::SynSent && !held
+            }
         }
     }
 

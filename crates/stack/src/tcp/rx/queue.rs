@@ -139,7 +139,11 @@ impl Tcb {
                 self.sack_new(seq, end_seq);
             }
             if let Ok(joined) = done {
+                // A packet of its own is charged only afterwards (`skb_set_owner_r`).
+                let charged = if joined { 0 } else { seg.memory.truesize };
+                self.rx.rmem -= charged;
                 self.grow_window(cx, seg, joined);
+                self.rx.rmem += charged;
             }
         }
         if cx.profile >= KernelProfile::V6_18 && !self.orphan {

@@ -34,7 +34,7 @@ fn two_marks_are_one_reduction_of_the_window() {
     pair.run_ms(200);
     let of = |who: char| lines(&pair).into_iter().filter(|l| l.starts_with(who)).collect::<Vec<_>>();
     let flags = |n: usize| match n {
-        4 | 9 | 17 | 19 | 23 | 26 | 29 => "P.",
+        4 | 9 | 17 | 23 | 26 | 29 => "P.",
         18 => ".W",
         _ => ".",
     };
