@@ -1,10 +1,12 @@
-//! Worlds that nobody thought of: from a seed a topology, links with every trouble, faults and programs. All
+//! Worlds that nobody thought of: from a seed a topology, links with every trouble, faults, programs and connections. All
 //! invariants of `sim::check` hold after every step, and the same seed gives the same journal.
 //!
 //! `SWARM_SEEDS=5000 cargo test -p sim --release --test swarm` tries more of them, from `SWARM_FROM` on.
 
 #[expect(dead_code, reason = "the other tests' part")]
 mod common;
+#[path = "swarm/streams.rs"]
+mod streams;
 
 use core::time::Duration;
 
@@ -29,34 +31,49 @@ fn env(name: &str, unset: u64) -> u64 {
 #[test]
 fn any_world_keeps_its_invariants_and_repeats_itself() {
     let from = env("SWARM_FROM", 0);
-    let mut packets = 0;
+    let (mut packets, mut whole) = (0, 0);
     for seed in from..from + env("SWARM_SEEDS", SEEDS) {
         // The name of a failing seed stands on the last line before the panic.
         println!("seed {seed}");
-        let journal = run(seed);
+        let (journal, read) = run(seed);
         packets += journal.records.len();
+        whole += read;
         // Every eighth twice: a run costs as much as its comparison.
         if seed % 8 == 0 {
-            assert!(format!("{journal:?}") == format!("{:?}", run(seed)), "seed {seed} differs from itself");
+            assert!(
+                format!("{journal:?}") == format!("{:?}", run(seed).0),
+                "seed {seed} differs from itself"
+            );
         }
     }
-    assert!(packets > 0, "nothing happened");
+    println!("{packets} records, {whole} streams read whole");
+    assert!(packets > 0 && whole > 0, "nothing happened");
 }
 
-fn run(seed: u64) -> Journal {
+/// The journal, and how many directions of connections were read to their end.
+fn run(seed: u64) -> (Journal, usize) {
     let mut rng = Rng::new(seed, "swarm");
     let mut net = Net::new(seed);
-    let hosts = topology(&mut net, &mut rng);
-    faults(&mut net, &mut rng, &hosts);
+    let (hosts, corrupting_links) = topology(&mut net, &mut rng);
+    let corrupting_faults = faults(&mut net, &mut rng, &hosts);
     programs(&mut net, &mut rng, &hosts);
+    let exact = corrupting_links + corrupting_faults < 2;
+    let ways = streams::add(&mut net, &mut Rng::new(seed, "swarm streams"), &hosts, exact);
     let limit = RunLimit { until: secs(120), max_events: MAX_EVENTS, ..RunLimit::default() };
     let end = net.world.run(&limit);
     assert_ne!(end, RunEnd::EventLimit, "seed {seed}: more than {MAX_EVENTS} events in two minutes");
-    net.world.finish()
+    (net.world.finish(), ways.iter().filter(|way| way.is_whole()).count())
 }
 
-/// One to three networks in a row, a switch in each, routers between them; the hosts' names.
-fn topology(net: &mut Net, rng: &mut Rng) -> Vec<String> {
+/// One to three networks in a row, a switch in each, routers between them; the hosts' names, and how many directions of
+/// links flip bits.
+fn topology(net: &mut Net, rng: &mut Rng) -> (Vec<String>, usize) {
+    let mut corrupting = 0;
+    let mut link = |rng: &mut Rng| {
+        let link = link(rng);
+        corrupting += [&link.a_to_b, &link.b_to_a].iter().filter(|i| i.corrupt_ppm > 0).count();
+        link
+    };
     let networks = 1 + rng.below(3) as usize;
     let mut hosts = Vec::new();
     for (n, prefix) in NETWORKS[..networks].iter().enumerate() {
@@ -91,7 +108,7 @@ fn topology(net: &mut Net, rng: &mut Rng) -> Vec<String> {
             net.gateway(host, &format!("{}.{router}", NETWORKS[n]));
         }
     }
-    hosts
+    (hosts, corrupting)
 }
 
 /// A port of its own name: a router has one in two switches.
@@ -138,8 +155,19 @@ fn impairment(rng: &mut Rng) -> Impairment {
     }
 }
 
-fn faults(net: &mut Net, rng: &mut Rng, hosts: &[String]) {
-    const FILTERS: [&str; 6] = ["udp", "icmp", "arp", "ip.ttl < 64", "frame.len > 500", "arp.opcode == 2"];
+/// Up to three faults; how many of them flip bits.
+fn faults(net: &mut Net, rng: &mut Rng, hosts: &[String]) -> usize {
+    let mut corrupting = 0;
+    const FILTERS: [&str; 8] = [
+        "udp",
+        "icmp",
+        "tcp",
+        "tcp.flags.syn == 1",
+        "arp",
+        "ip.ttl < 64",
+        "frame.len > 500",
+        "arp.opcode == 2",
+    ];
     const ORDINALS: [&str; 5] = ["", "2nd ", "first 3 ", "2-4 ", "every "];
     for _ in 0..rng.below(4) {
         let host = &hosts[rng.below(hosts.len() as u64) as usize];
@@ -154,10 +182,12 @@ fn faults(net: &mut Net, rng: &mut Rng, hosts: &[String]) {
             4 => FaultAction::Corrupt { at: (rng.below(2) == 0).then(|| rng.below(80) as u32) },
             _ => FaultAction::CutLink { duration: time, state: LinkState::Down },
         };
+        corrupting += usize::from(matches!(action, FaultAction::Corrupt { .. }));
         let text = format!("{arrow}{host}: {ordinal}{filter}");
         let fault = Fault::parse(&text, action, &net.world).unwrap_or_else(|e| panic!("{text}: {e}"));
         net.world.add_fault(fault);
     }
+    corrupting
 }
 
 fn call(text: String) -> Step {
