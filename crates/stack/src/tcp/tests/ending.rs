@@ -47,7 +47,7 @@ fn lost_fins_of_an_orphan_are_sent_ten_times_4a() {
         let mut pair = Pair::new(0);
         pair.sysctl(C, "net.ipv4.tcp_orphan_retries", retries);
         let (client, _server) = pair.established();
-        pair.rule = Box::new(|s| if s.from == C { Fate::Drop } else { Fate::Pass });
+        pair.rule = mute(C);
         let start = clock(&pair);
         pair.forget();
         pair.close(C, client);
@@ -65,7 +65,7 @@ fn a_fin_after_shutdown_falls_under_retries2_4c() {
     let mut pair = Pair::new(0);
     pair.sysctl(C, "net.ipv4.tcp_retries2", "6");
     let (client, _server) = pair.established();
-    pair.rule = Box::new(|s| if s.from == C { Fate::Drop } else { Fate::Pass });
+    pair.rule = mute(C);
     let start = clock(&pair);
     pair.forget();
     pair.call(C, &Call::Shutdown { fd: client, how: Shutdown::Wr }).unwrap();
@@ -79,7 +79,7 @@ fn a_fin_after_shutdown_falls_under_retries2_4c() {
 fn data_and_fin_are_merged_when_resent_4d() {
     let mut pair = Pair::new(0);
     let (client, _server) = pair.established();
-    pair.rule = Box::new(|s| if s.from == C { Fate::Drop } else { Fate::Pass });
+    pair.rule = mute(C);
     pair.forget();
     pair.send(C, client, 100).unwrap();
     pair.close(C, client);
@@ -312,7 +312,7 @@ fn a_rebooted_peer_resets_what_it_does_not_know_5d() {
     let mut pair = Pair::new(0);
     let (client, server) = pair.established();
     // The server forgets without a word.
-    pair.rule = Box::new(|s| if s.from == S { Fate::Drop } else { Fate::Pass });
+    pair.rule = mute(S);
     let value = OptValue::Linger(true, 0);
     pair.call(S, &Call::SetSockOpt { fd: server, opt: SockOpt::SO_LINGER, value }).unwrap();
     pair.close(S, server);
@@ -391,6 +391,26 @@ fn resets_and_syns_are_judged_by_number_5i() {
 
 // --- ports and TIME_WAIT -------------------------------------------------------------------------
 
+/// A connection of `fd` to `listener` that both close, `first` first.
+fn visit(pair: &mut Pair, listener: i32, fd: i32, first: usize) {
+    assert_eq!(pair.connect(fd, 80), Err(Errno::EINPROGRESS));
+    pair.run_ms(5);
+    let server = pair.accept(listener).unwrap();
+    let fds = [fd, server];
+    for host in [first, 1 - first] {
+        pair.close(host, fds[host]);
+        pair.run_ms(2);
+    }
+}
+
+/// A client's socket that may use port 40000 again, and the port.
+fn on_port_40000(pair: &mut Pair) -> i32 {
+    let fd = pair.socket(C, true);
+    pair.set(C, fd, SockOpt::SO_REUSEADDR, 1);
+    pair.call(C, &Call::Bind { fd, addr: addr(C, 40_000) }).unwrap();
+    fd
+}
+
 /// Four ports, all in TIME_WAIT; the fifth connect after each of these times.
 fn fifth_connect(reuse: &str, timestamps: &str, after_ms: u64) -> Result<Ret, Errno> {
     let mut pair = Pair::new(0);
@@ -400,13 +420,7 @@ fn fifth_connect(reuse: &str, timestamps: &str, after_ms: u64) -> Result<Ret, Er
     let listener = pair.listen(80, 16);
     for _ in 0..4 {
         let fd = pair.socket(C, true);
-        assert_eq!(pair.connect(fd, 80), Err(Errno::EINPROGRESS));
-        pair.run_ms(2);
-        let server = pair.accept(listener).unwrap();
-        pair.close(C, fd);
-        pair.run_ms(2);
-        pair.close(S, server);
-        pair.run_ms(2);
+        visit(&mut pair, listener, fd, C);
     }
     assert_eq!(pair.states(C), ["TIME-WAIT"; 4]);
     pair.run_ms(after_ms);
@@ -442,17 +456,9 @@ fn a_bound_port_recycles_time_wait_at_once_7bb() {
     let mut pair = Pair::new(0);
     pair.sysctl(C, "net.ipv4.tcp_tw_reuse", "0");
     let listener = pair.listen(80, 16);
-    for round in 0..2 {
-        let fd = pair.socket(C, true);
-        pair.set(C, fd, SockOpt::SO_REUSEADDR, 1);
-        pair.call(C, &Call::Bind { fd, addr: addr(C, 40_000) }).unwrap();
-        assert_eq!(pair.connect(fd, 80), Err(Errno::EINPROGRESS), "round {round}");
-        pair.run_ms(5);
-        let server = pair.accept(listener).unwrap();
-        pair.close(C, fd);
-        pair.run_ms(2);
-        pair.close(S, server);
-        pair.run_ms(2);
+    for _ in 0..2 {
+        let fd = on_port_40000(&mut pair);
+        visit(&mut pair, listener, fd, C);
     }
     assert_eq!(pair.counter(C, Counter::TcpExtTWRecycled), 1);
     let fd = pair.socket(C, true);
@@ -465,16 +471,8 @@ fn a_syn_reopens_time_wait_on_the_server_7b1s() {
     let mut pair = Pair::new(0);
     let listener = pair.listen(80, 16);
     for _ in 0..2 {
-        let fd = pair.socket(C, true);
-        pair.set(C, fd, SockOpt::SO_REUSEADDR, 1);
-        pair.call(C, &Call::Bind { fd, addr: addr(C, 40_000) }).unwrap();
-        assert_eq!(pair.connect(fd, 80), Err(Errno::EINPROGRESS));
-        pair.run_ms(5);
-        let server = pair.accept(listener).unwrap();
-        pair.close(S, server);
-        pair.run_ms(2);
-        pair.close(C, fd);
-        pair.run_ms(2);
+        let fd = on_port_40000(&mut pair);
+        visit(&mut pair, listener, fd, S);
         assert_eq!(pair.states(S), ["LISTEN", "TIME-WAIT"]);
         assert_eq!(pair.states(C), Vec::<String>::new());
     }
@@ -523,6 +521,15 @@ fn connect_takes_even_offsets_first_7f() {
 
 // --- bind ----------------------------------------------------------------------------------------
 
+/// Binds a new socket with `SO_REUSEADDR` and `SO_REUSEPORT` as said.
+fn bind(pair: &mut Pair, (reuseaddr, reuseport): (bool, bool), ip: &str) -> (i32, Result<Ret, Errno>) {
+    let fd = pair.socket(S, true);
+    pair.set(S, fd, SockOpt::SO_REUSEADDR, reuseaddr.into());
+    pair.set(S, fd, SockOpt::SO_REUSEPORT, reuseport.into());
+    let addr = SockAddr::Ip(format!("{ip}:80").parse().unwrap());
+    (fd, pair.call(S, &Call::Bind { fd, addr }))
+}
+
 /// §8's table: options of both sockets, whether the first listens, and what the second bind gives.
 #[test]
 fn bind_conflicts_are_those_measured_8() {
@@ -545,26 +552,12 @@ fn bind_conflicts_are_those_measured_8() {
             for b in same {
                 for listens in [false, true] {
                     let mut pair = Pair::new(0);
-                    let mut make = |options: (bool, bool), ip: &str| {
-                        let fd = pair.socket(S, true);
-                        pair.set(S, fd, SockOpt::SO_REUSEADDR, options.0.into());
-                        pair.set(S, fd, SockOpt::SO_REUSEPORT, options.1.into());
-                        let addr = SockAddr::Ip(format!("{ip}:80").parse().unwrap());
-                        (fd, pair.call(S, &Call::Bind { fd, addr }))
-                    };
-                    let (fd, done) = make(first, a);
+                    let (fd, done) = bind(&mut pair, first, a);
                     done.unwrap();
                     if listens {
                         pair.call(S, &Call::Listen { fd, backlog: 1 }).unwrap();
                     }
-                    let mut make = |options: (bool, bool), ip: &str| {
-                        let fd = pair.socket(S, true);
-                        pair.set(S, fd, SockOpt::SO_REUSEADDR, options.0.into());
-                        pair.set(S, fd, SockOpt::SO_REUSEPORT, options.1.into());
-                        let addr = SockAddr::Ip(format!("{ip}:80").parse().unwrap());
-                        (fd, pair.call(S, &Call::Bind { fd, addr }))
-                    };
-                    let (_, got) = make(second, b);
+                    let (_, got) = bind(&mut pair, second, b);
                     let free = if listens { listening } else { bound };
                     let want = if free { Ok(Ret::Int(0)) } else { Err(Errno::EADDRINUSE) };
                     assert_eq!(got, want, "{first:?} {a} listens {listens}, {second:?} {b}");

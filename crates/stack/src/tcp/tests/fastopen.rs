@@ -28,9 +28,12 @@ fn tfo_listener(pair: &mut Pair, qlen: i64) -> i32 {
     fd
 }
 
+fn open_call(fd: i32, len: u32) -> Call {
+    Call::SendTo { fd, data: Data::Filler(len), flags: FASTOPEN, addr: addr(S, 80) }
+}
+
 fn send_open(pair: &mut Pair, fd: i32, len: u32) -> Result<i64, Errno> {
-    let call = Call::SendTo { fd, data: Data::Filler(len), flags: FASTOPEN, addr: addr(S, 80) };
-    pair.call(C, &call).map(|r| r.value())
+    pair.call(C, &open_call(fd, len)).map(|r| r.value())
 }
 
 /// Asks for a cookie and closes again.
@@ -43,6 +46,37 @@ fn warm_up(pair: &mut Pair, listener: i32) {
     pair.close(S, server);
     pair.run_secs(1);
     pair.forget();
+}
+
+/// Both hosts, a listener, and a client that has a cookie from it.
+fn warm(rtt: u64) -> (Pair, i32) {
+    let mut pair = both_on(rtt);
+    let listener = tfo_listener(&mut pair, 5);
+    warm_up(&mut pair, listener);
+    (pair, listener)
+}
+
+/// The same with up to `qlen` unfinished connections, and the cookie itself, for segments made by hand.
+fn warm_with_cookie(qlen: i64) -> (Pair, i32, Vec<u8>) {
+    let mut pair = both_on(20);
+    let listener = tfo_listener(&mut pair, qlen);
+    let cookie = cookie_of(&mut pair, listener);
+    (pair, listener, cookie)
+}
+
+/// `sendto(…, MSG_FASTOPEN)` on a new blocking socket: the socket, and what it returned within `secs`.
+fn blocking_open(pair: &mut Pair, len: u32, secs: u64) -> (i32, Option<Result<i64, Errno>>) {
+    let fd = pair.socket(C, false);
+    let result = pair.wait(C, &open_call(fd, len), Duration::from_secs(secs));
+    (fd, result.map(|r| r.map(|r| r.value())))
+}
+
+/// Opens with ten bytes, all of which the SYN-ACK acknowledges.
+fn opens_with_data(pair: &mut Pair, why: &str) {
+    let fd = pair.socket(C, true);
+    assert_eq!(send_open(pair, fd, 10), Ok(10));
+    pair.run_ms(100);
+    assert_eq!(pair.trace()[1], "S S. 0 ack 11", "{why}");
 }
 
 fn option_of(seen: &Seen) -> Option<(usize, bool)> {
@@ -103,6 +137,12 @@ fn forged_syn(port: u16, cookie: &[u8], payload: &[u8]) -> Frame {
     forged(header, payload)
 }
 
+fn forged_rst(port: u16, seq: u32) -> Frame {
+    let header =
+        Header { src_port: port, dst_port: 80, seq: SeqNum(seq), flags: Flags::RST, ..Header::default() };
+    forged(header, &[])
+}
+
 /// The client's cookie at the server of `pair`.
 fn cookie_of(pair: &mut Pair, listener: i32) -> Vec<u8> {
     warm_up(pair, listener);
@@ -151,9 +191,7 @@ fn a_cookie_is_asked_for_then_data_goes_with_the_syn_9a() {
 
 #[test]
 fn an_answer_may_leave_before_the_third_ack_and_an_rtt_is_saved() {
-    let mut pair = both_on(100);
-    let listener = tfo_listener(&mut pair, 5);
-    warm_up(&mut pair, listener);
+    let (mut pair, listener) = warm(100);
     let fd = pair.socket(C, true);
     send_open(&mut pair, fd, 100).unwrap();
     pair.run_ms(52);
@@ -201,9 +239,7 @@ fn a_server_with_the_default_setting_ignores_it_and_the_client_tries_the_experim
 
 #[test]
 fn a_lost_syn_with_data_is_repeated_bare_and_the_data_follows_the_handshake_9al() {
-    let mut pair = both_on(50);
-    let listener = tfo_listener(&mut pair, 5);
-    warm_up(&mut pair, listener);
+    let (mut pair, listener) = warm(50);
     pair.rule = Box::new(|s| if s.from == C && s.len > 0 && s.flags.syn() { Fate::Drop } else { Fate::Pass });
     let fd = pair.socket(C, true);
     let start = pair.now;
@@ -227,9 +263,7 @@ fn a_lost_syn_with_data_is_repeated_bare_and_the_data_follows_the_handshake_9al(
 #[test]
 fn data_of_the_syn_is_sent_again_when_only_the_syn_is_acknowledged() {
     // syn-data-only-syn-acked.pkt: the server's key changed.
-    let mut pair = both_on(20);
-    let listener = tfo_listener(&mut pair, 5);
-    warm_up(&mut pair, listener);
+    let (mut pair, _) = warm(20);
     pair.sysctl(S, "net.ipv4.tcp_fastopen_key", "1-2-3-4");
     let fd = pair.socket(C, true);
     assert_eq!(send_open(&mut pair, fd, 5000), Ok(1420), "the MSS less 40");
@@ -244,10 +278,7 @@ fn data_of_the_syn_is_sent_again_when_only_the_syn_is_acknowledged() {
     assert_eq!(pair.counter(S, Counter::TcpExtTCPFastOpenPassiveFail), 1);
     assert_eq!(info(&mut pair, C, fd)[7] >> 1 & 3, 2, "TFO_DATA_NOT_ACKED");
     pair.forget();
-    let fd = pair.socket(C, true);
-    assert_eq!(send_open(&mut pair, fd, 10), Ok(10));
-    pair.run_ms(100);
-    assert_eq!(pair.trace()[1], "S S. 0 ack 11", "the new cookie was kept");
+    opens_with_data(&mut pair, "the new cookie was kept");
 }
 
 #[test]
@@ -258,10 +289,7 @@ fn the_backup_key_still_opens_and_brings_a_new_cookie() {
     warm_up(&mut pair, listener);
     pair.sysctl(S, "net.ipv4.tcp_fastopen_key", "5-6-7-8,1-2-3-4");
     for alt in [1, 1] {
-        let fd = pair.socket(C, true);
-        assert_eq!(send_open(&mut pair, fd, 10), Ok(10));
-        pair.run_ms(100);
-        assert_eq!(pair.trace()[1], "S S. 0 ack 11");
+        opens_with_data(&mut pair, "by the backup key");
         assert_eq!(pair.counter(S, Counter::TcpExtTCPFastOpenPassiveAltKey), alt);
         pair.forget();
     }
@@ -284,10 +312,7 @@ fn a_listener_may_have_a_key_of_its_own() {
     assert_eq!(get, Ok(Ret::Opt(OptValue::Bytes(Bytes::from(key)))));
     warm_up(&mut pair, listener);
     pair.sysctl(S, "net.ipv4.tcp_fastopen_key", "1-2-3-4");
-    let fd = pair.socket(C, true);
-    assert_eq!(send_open(&mut pair, fd, 10), Ok(10));
-    pair.run_ms(100);
-    assert_eq!(pair.trace()[1], "S S. 0 ack 11", "the host's key does not matter");
+    opens_with_data(&mut pair, "the host's key does not matter");
 }
 
 #[test]
@@ -336,8 +361,7 @@ fn fastopen_connect_waits_for_the_first_write() {
     pair.run_ms(100);
     assert_eq!(pair.trace(), Vec::<String>::new());
     assert_eq!(pair.send(C, fd, 700), Ok(700));
-    let again = Call::SendTo { fd, data: Data::Filler(9), flags: FASTOPEN, addr: addr(S, 80) };
-    assert_eq!(pair.call(C, &again), Err(Errno::EALREADY));
+    assert_eq!(send_open(&mut pair, fd, 9), Err(Errno::EALREADY));
     assert_eq!(pair.send(C, fd, 1), Err(Errno::EAGAIN));
     assert_eq!(pair.poll(C, fd), 0);
     pair.run_ms(100);
@@ -352,20 +376,13 @@ fn fastopen_connect_waits_for_the_first_write() {
 #[test]
 fn a_blocking_send_sends_the_rest_after_the_handshake_without_an_ack_of_its_own() {
     // blocking-sendto.pkt
-    let mut pair = both_on(20);
-    let listener = tfo_listener(&mut pair, 5);
-    warm_up(&mut pair, listener);
-    let fd = pair.socket(C, false);
-    let call = Call::SendTo { fd, data: Data::Filler(1900), flags: FASTOPEN, addr: addr(S, 80) };
-    let sent = pair.wait(C, &call, Duration::from_secs(1)).unwrap().unwrap();
-    assert_eq!(sent.value(), 1900);
+    let (mut pair, _) = warm(20);
+    assert_eq!(blocking_open(&mut pair, 1900, 1).1, Some(Ok(1900)));
     assert_eq!(pair.trace(), ["C S 0 len 1420", "S S. 0 ack 1421", "C P. 1421 ack 1 len 480"]);
     // All of it in the SYN: the ACK goes at once.
     pair.run_secs(1);
     pair.forget();
-    let fd = pair.socket(C, false);
-    let call = Call::SendTo { fd, data: Data::Filler(1000), flags: FASTOPEN, addr: addr(S, 80) };
-    assert_eq!(pair.wait(C, &call, Duration::from_secs(1)).unwrap().unwrap().value(), 1000);
+    assert_eq!(blocking_open(&mut pair, 1000, 1).1, Some(Ok(1000)));
     assert_eq!(pair.trace(), ["C S 0 len 1000", "S S. 0 ack 1001", "C . 1001 ack 1"]);
 }
 
@@ -382,23 +399,18 @@ fn errnos_of_an_open_with_data() {
     // Nobody listens: a RST.
     pair.run_ms(100);
     assert_eq!(pair.send(C, fd, 1000), Err(Errno::ECONNREFUSED));
-    let fd = pair.socket(C, false);
-    let call = Call::SendTo { fd, data: Data::Filler(10), flags: FASTOPEN, addr: addr(S, 80) };
-    assert_eq!(pair.wait(C, &call, Duration::from_secs(1)), Some(Err(Errno::ECONNREFUSED)));
+    assert_eq!(blocking_open(&mut pair, 10, 1).1, Some(Err(Errno::ECONNREFUSED)));
     pair.rule = Box::new(|_| Fate::Drop);
     pair.sysctl(C, "net.ipv4.tcp_syn_linear_timeouts", "0");
     let fd = pair.socket(C, false);
     pair.set(C, fd, SockOpt::TCP_SYNCNT, 1);
-    let call = Call::SendTo { fd, data: Data::Filler(10), flags: FASTOPEN, addr: addr(S, 80) };
-    assert_eq!(pair.wait(C, &call, Duration::from_secs(9)), Some(Err(Errno::ETIMEDOUT)));
+    assert_eq!(pair.wait(C, &open_call(fd, 10), Duration::from_secs(9)), Some(Err(Errno::ETIMEDOUT)));
 }
 
 #[test]
 fn the_servers_syn_ack_is_repeated_by_the_connection_and_one_time_more() {
     // tcp_fastopen_synack_timer: 1, 2, 4 … s; tcp_synack_retries + 1 times.
-    let mut pair = both_on(20);
-    let listener = tfo_listener(&mut pair, 5);
-    let cookie = cookie_of(&mut pair, listener);
+    let (mut pair, listener, cookie) = warm_with_cookie(5);
     pair.sysctl(S, "net.ipv4.tcp_synack_retries", "2");
     let syn = forged_syn(999, &cookie, b"hello");
     let start = (pair.now - pair.start()).as_secs_f64();
@@ -419,21 +431,12 @@ fn the_servers_syn_ack_is_repeated_by_the_connection_and_one_time_more() {
 #[test]
 fn a_reset_before_the_third_ack_leaves_the_data_to_be_read() {
     // reset-before-accept.pkt, reset-after-accept.pkt
-    let mut pair = both_on(20);
-    let listener = tfo_listener(&mut pair, 5);
-    let cookie = cookie_of(&mut pair, listener);
+    let (mut pair, listener, cookie) = warm_with_cookie(5);
     for (port, accept_first) in [(999, false), (998, true)] {
         let syn = forged_syn(port, &cookie, b"0123456789");
         pair.inject(S, &syn);
         let early = accept_first.then(|| pair.accept(listener).unwrap());
-        let header = Header {
-            src_port: port,
-            dst_port: 80,
-            seq: SeqNum(5011),
-            flags: Flags::RST,
-            ..Header::default()
-        };
-        let rst = forged(header, &[]);
+        let rst = forged_rst(port, 5011);
         pair.inject(S, &rst);
         let server = early.unwrap_or_else(|| pair.accept(listener).unwrap());
         assert_eq!(pair.recv(S, server, 512).unwrap().len(), 10);
@@ -445,9 +448,7 @@ fn a_reset_before_the_third_ack_leaves_the_data_to_be_read() {
 #[test]
 fn closing_the_listener_resets_connections_that_nobody_accepted() {
     // listener-closed-trigger-rst.pkt, unread-data-closed-trigger-rst.pkt
-    let mut pair = both_on(20);
-    let listener = tfo_listener(&mut pair, 5);
-    let cookie = cookie_of(&mut pair, listener);
+    let (mut pair, listener, cookie) = warm_with_cookie(5);
     for port in [999, 998] {
         let syn = forged_syn(port, &cookie, b"0123456789");
         pair.inject(S, &syn);
@@ -464,9 +465,7 @@ fn closing_the_listener_resets_connections_that_nobody_accepted() {
 
 #[test]
 fn close_before_the_third_ack_sends_a_fin_that_waits_for_it() {
-    let mut pair = both_on(100);
-    let listener = tfo_listener(&mut pair, 5);
-    warm_up(&mut pair, listener);
+    let (mut pair, listener) = warm(100);
     let fd = pair.socket(C, true);
     send_open(&mut pair, fd, 10).unwrap();
     pair.run_ms(52);
@@ -485,9 +484,7 @@ fn close_before_the_third_ack_sends_a_fin_that_waits_for_it() {
 #[test]
 fn the_queue_of_unfinished_connections_is_limited_and_resets_count_for_a_minute() {
     // tcp_fastopen_queue_check, reqsk_fastopen_remove
-    let mut pair = both_on(20);
-    let listener = tfo_listener(&mut pair, 1);
-    let cookie = cookie_of(&mut pair, listener);
+    let (mut pair, listener, cookie) = warm_with_cookie(1);
     let syn = forged_syn(999, &cookie, b"x");
     pair.inject(S, &syn);
     let server = pair.accept(listener).unwrap();
@@ -495,9 +492,7 @@ fn the_queue_of_unfinished_connections_is_limited_and_resets_count_for_a_minute(
     pair.inject(S, &second);
     assert_eq!(pair.counter(S, Counter::TcpExtTCPFastOpenListenOverflow), 1);
     assert_eq!(pair.accept(listener), Err(Errno::EAGAIN), "an ordinary handshake");
-    let header =
-        Header { src_port: 999, dst_port: 80, seq: SeqNum(5002), flags: Flags::RST, ..Header::default() };
-    let rst = forged(header, &[]);
+    let rst = forged_rst(999, 5002);
     pair.inject(S, &rst);
     pair.close(S, server);
     let third = forged_syn(997, &cookie, b"x");
@@ -512,9 +507,7 @@ fn the_queue_of_unfinished_connections_is_limited_and_resets_count_for_a_minute(
 
 #[test]
 fn a_repeated_syn_is_answered_again_and_its_data_is_not_taken_twice() {
-    let mut pair = both_on(20);
-    let listener = tfo_listener(&mut pair, 5);
-    let cookie = cookie_of(&mut pair, listener);
+    let (mut pair, listener, cookie) = warm_with_cookie(5);
     pair.rule = Box::new(|_| Fate::Drop);
     let syn = forged_syn(999, &cookie, b"abc");
     pair.inject(S, &syn);
@@ -655,9 +648,7 @@ fn with_no_metrics_save_nothing_is_remembered() {
 #[test]
 fn shutdown_in_syn_recv_waits_for_the_third_ack() {
     // tcp_shutdown leaves SYN_RECV alone; tcp_rcv_state_process makes up for it.
-    let mut pair = both_on(100);
-    let listener = tfo_listener(&mut pair, 5);
-    warm_up(&mut pair, listener);
+    let (mut pair, listener) = warm(100);
     let fd = pair.socket(C, true);
     send_open(&mut pair, fd, 10).unwrap();
     pair.run_ms(52);
@@ -671,12 +662,9 @@ fn shutdown_in_syn_recv_waits_for_the_third_ack() {
 #[test]
 fn data_soon_after_the_syn_ack_makes_the_connection_interactive() {
     // tcp_finish_connect stamps lrcvtime; blocking-sendto.pkt: the read is not acknowledged by itself.
-    let mut pair = both_on(20);
-    let listener = tfo_listener(&mut pair, 5);
-    warm_up(&mut pair, listener);
-    let fd = pair.socket(C, false);
-    let call = Call::SendTo { fd, data: Data::Filler(1900), flags: FASTOPEN, addr: addr(S, 80) };
-    pair.wait(C, &call, Duration::from_secs(1)).unwrap().unwrap();
+    let (mut pair, listener) = warm(20);
+    let (fd, sent) = blocking_open(&mut pair, 1900, 1);
+    assert_eq!(sent, Some(Ok(1900)));
     pair.run_ms(15);
     let server = pair.accept(listener).unwrap();
     pair.send(S, server, 500).unwrap();

@@ -51,6 +51,11 @@ pub(super) enum Fate {
 
 type Rule = Box<dyn FnMut(&Seen) -> Fate>;
 
+/// Nothing that `host` sends arrives.
+pub(super) fn mute(host: usize) -> Rule {
+    Box::new(move |s| if s.from == host { Fate::Drop } else { Fate::Pass })
+}
+
 /// The pair.
 pub(super) struct Pair {
     pub(super) hosts: Vec<Stack>,
