@@ -21,6 +21,7 @@ mod outcome;
 mod overrides;
 mod plan;
 mod run;
+pub mod search;
 mod source;
 mod structure;
 mod targets;

@@ -41,6 +41,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Find the row that answers a question, in English or Chinese.
+    Ask {
+        /// The question, in any words.
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run every row of the catalogue on our stack.
+    Catalogue(CatalogueArgs),
     /// Print a scenario's file.
     Show {
         /// Its name; the last part is enough.
@@ -211,6 +222,20 @@ pub(crate) struct BuildArgs {
     jobs: Option<usize>,
 }
 
+/// Arguments of `catalogue`.
+#[derive(Args)]
+pub(crate) struct CatalogueArgs {
+    /// Write the page with every row's ladder and answer, such as docs/catalogue.md.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    write: Option<PathBuf>,
+    /// Fail when this page is not the one that would be written.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Rows at a time; by default one a processor.
+    #[arg(long, value_name = "N", value_parser = words::jobs, allow_negative_numbers = true)]
+    jobs: Option<usize>,
+}
+
 /// Arguments of `ladder`.
 #[derive(Args)]
 pub(crate) struct LadderArgs {
@@ -330,6 +355,8 @@ fn main() -> ExitCode {
     let exit = match cli.command {
         Command::Run(args) => commands::run::run(&args, &mut out),
         Command::List { words, json } => commands::list::list(&words, json, &mut out),
+        Command::Ask { words, json } => commands::ask::ask(&words, json, &mut out),
+        Command::Catalogue(args) => commands::catalogue::catalogue(&args, &mut out),
         Command::Show { name } => commands::list::show(&name, &mut out),
         Command::Ladder(args) => commands::ladder::ladder(&args, &mut out),
         Command::Twin(args) => commands::twin::twin(&args, &mut out),

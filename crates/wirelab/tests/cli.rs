@@ -429,3 +429,40 @@ fn drill_runs_scripts_and_tells_people_scripts_and_ci_servers_apart() {
     assert_eq!(none.status.code(), Some(2));
     assert!(stderr(&none).contains("cannot read nothing.pkt"));
 }
+
+#[test]
+fn ask_finds_the_row_in_both_languages() {
+    let dir = temp();
+    for question in ["what if the third handshake packet is lost", "第三次握手的 ACK 丢失了会怎样"]
+    {
+        let out = wirelab(dir.path(), &["ask", question]);
+        assert!(out.status.success(), "{}", stderr(&out));
+        let text = stdout(&out);
+        assert!(text.contains("run      wirelab run third-ack-lost\n"), "{text}");
+        assert!(text.contains("第三次握手"), "{text}");
+    }
+    let found = json(&wirelab(dir.path(), &["ask", "--json", "accept", "queue", "full"]));
+    assert_eq!(found[0]["name"], "tcp/queues/accept-queue-full");
+    let out = wirelab(dir.path(), &["ask", "xyzzy"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).contains("no row has a word of `xyzzy`"), "{}", stderr(&out));
+}
+
+#[test]
+fn every_row_runs_and_the_page_is_held_to_them() {
+    let dir = temp();
+    let out = wirelab(dir.path(), &["catalogue", "--write", "page.md"]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    let page = std::fs::read_to_string(dir.path().join("page.md")).expect("it was written");
+    let rows = json(&wirelab(dir.path(), &["list", "--json"]));
+    for row in rows.as_array().expect("a list") {
+        let (name, question) = (row["name"].as_str().expect("text"), row["question"].as_str().expect("text"));
+        let short = name.rsplit('/').next().expect("a part");
+        assert!(page.contains(&format!("\n## {short}\n\n**{question}**")), "{name} has no section");
+        assert!(row["question_zh"].is_string(), "{name} asks in English only");
+    }
+    std::fs::write(dir.path().join("page.md"), page.replacen("SYN-RECV", "SYN-RCVD", 1)).expect("writable");
+    let out = wirelab(dir.path(), &["catalogue", "--check", "page.md"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(stderr(&out).contains("SYN-RCVD") && stderr(&out).contains("--write"), "{}", stderr(&out));
+}

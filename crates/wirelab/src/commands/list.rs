@@ -1,5 +1,6 @@
 //! `list`, `show` and `schema`: the catalogue and the format of its files.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use scenario::catalogue::{self, Entry};
@@ -9,12 +10,34 @@ use crate::Exit;
 use crate::output::Output;
 
 /// A catalogue row with its question, read from its file.
-fn planned(entry: &Entry) -> Result<Plan, String> {
+pub(super) fn planned(entry: &Entry) -> Result<Plan, String> {
     let diagnostics = |all: Vec<scenario::Diagnostic>| {
         all.first().map_or_else(|| "unreadable".to_owned(), |d| d.message.clone())
     };
     let file = scenario::file::parse(entry.text, &entry.origin()).map_err(diagnostics)?;
     scenario::plan(&file, &Overrides::default()).map_err(diagnostics)
+}
+
+/// What kernels said of a row, in few words: `Linux 6.12.117 agrees`.
+pub(super) fn verdicts(row: &str) -> Option<String> {
+    let texts: Vec<String> = scenario::verdicts::of(row)
+        .map(|known| format!("Linux {} {}", known.kernel, if known.agrees() { "agrees" } else { "differs" }))
+        .collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+/// The same for programs.
+pub(super) fn verdicts_json(row: &str) -> serde_json::Value {
+    let verdict = |known: scenario::verdicts::Known| {
+        serde_json::json!({
+            "kernel": known.kernel,
+            "hz": known.hz,
+            "date": known.date,
+            "agrees": known.agrees(),
+            "difference": known.difference,
+        })
+    };
+    scenario::verdicts::of(row).map(verdict).collect()
 }
 
 /// Prints names and questions, grouped by area; only those that contain every one of `words`.
@@ -44,6 +67,7 @@ pub(crate) fn list(words: &[String], json: bool, out: &mut Output) -> Exit {
                     "question": plan.question,
                     "question_zh": plan.question_zh,
                     "kernel": plan.kernel,
+                    "verdicts": verdicts_json(entry.name),
                 })
             })
             .collect();
@@ -66,10 +90,23 @@ pub(crate) fn list(words: &[String], json: bool, out: &mut Output) -> Exit {
             out.line(title);
             area = group;
         }
-        let kernel = if plan.kernel { "L" } else { " " };
-        out.line(format_args!("  {:width$}  {kernel}  {}", entry.short(), plan.question));
+        let mark = match (
+            scenario::verdicts::of(entry.name).map(|known| known.agrees()).reduce(|a, b| a && b),
+            plan.kernel,
+        ) {
+            (Some(true), _) => "=",
+            (Some(false), _) => "≠",
+            (None, true) => "L",
+            (None, false) => " ",
+        };
+        out.line(format_args!("  {:width$}  {mark}  {}", entry.short(), plan.question));
     }
-    out.message("L: held against the real kernel by `wirelab run NAME --twin`");
+    let kernels: BTreeSet<String> = scenario::verdicts::all().map(|known| known.kernel).collect();
+    let kernels: Vec<String> = kernels.into_iter().collect();
+    out.message(format_args!(
+        "= a real kernel agrees (Linux {}), ≠ it differs, L not asked yet: `wirelab twin NAME` asks it",
+        kernels.join(", ")
+    ));
     Exit::Ok
 }
 

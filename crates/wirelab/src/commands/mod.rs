@@ -1,5 +1,7 @@
 //! One file a command.
 
+pub(crate) mod ask;
+pub(crate) mod catalogue;
 pub(crate) mod drill;
 mod input;
 mod inside;
