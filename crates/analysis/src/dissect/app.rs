@@ -3,6 +3,7 @@
 //! TLS's plaintext, and what goes through an HTTP tunnel, is an [`App`] again; how deep that may go is bounded.
 
 use super::http1::Http1;
+use super::http2::Http2;
 use super::tls::Tls;
 use super::{KeyLog, Layer, dns};
 
@@ -51,6 +52,7 @@ enum Kind {
     Opaque,
     Dns([Vec<u8>; 2]),
     Http1(Box<Http1>),
+    Http2(Box<Http2>),
     Tls(Box<Tls>),
 }
 
@@ -64,6 +66,7 @@ impl Default for App {
 enum Guess {
     Tls,
     Http1,
+    Http2,
     Dns,
     More,
     Nothing,
@@ -83,6 +86,7 @@ impl App {
         }
         match alpn {
             "dot" => self.kind = Kind::Dns(Default::default()),
+            "h2" => self.kind = Kind::Http2(Box::new(Http2::new())),
             "http/1.1" | "http/1.0" => self.kind = Kind::Http1(Box::new(Http1::new(self.depth))),
             _ => {}
         }
@@ -99,6 +103,7 @@ impl App {
             }
             Kind::Dns(buffers) => dns::stream(&mut buffers[dir], bytes, cx),
             Kind::Http1(http) => http.feed(dir, bytes, cx),
+            Kind::Http2(http) => http.feed(dir, bytes, cx),
             Kind::Tls(tls) => tls.feed(dir, bytes, cx),
             Kind::Unknown(seen) => {
                 seen[dir].extend_from_slice(&bytes[..bytes.len().min(LOOK_AT)]);
@@ -106,6 +111,7 @@ impl App {
                 let kind = match guess(&seen[dir], ports) {
                     Guess::More if seen[dir].len() < LOOK_AT => return,
                     Guess::Tls => Kind::Tls(Box::new(Tls::new(self.depth))),
+                    Guess::Http2 => Kind::Http2(Box::new(Http2::new())),
                     Guess::Http1 => Kind::Http1(Box::new(Http1::new(self.depth))),
                     Guess::Dns => Kind::Dns(Default::default()),
                     Guess::More | Guess::Nothing => Kind::Opaque,
@@ -124,12 +130,22 @@ impl App {
         }
     }
 
+    /// What a 101 response agreed on.
+    pub(super) fn upgraded(to: &str, depth: u8) -> App {
+        let mut app = App::deeper(depth);
+        if to == "h2c" {
+            app.agreed("h2");
+        }
+        app
+    }
+
     /// The recognised protocol gets the bytes; it does not come back here for them.
     fn become_kind(&mut self, kind: Kind, dir: usize, bytes: &[u8], cx: &mut Cx<'_>) {
         self.kind = kind;
         match &mut self.kind {
             Kind::Dns(buffers) => dns::stream(&mut buffers[dir], bytes, cx),
             Kind::Http1(http) => http.feed(dir, bytes, cx),
+            Kind::Http2(http) => http.feed(dir, bytes, cx),
             Kind::Tls(tls) => tls.feed(dir, bytes, cx),
             Kind::Opaque | Kind::Unknown(_) => {}
         }
@@ -142,6 +158,7 @@ impl App {
             Kind::Unknown(_) => self.kind = Kind::Opaque,
             Kind::Dns(buffers) => buffers[dir].clear(),
             Kind::Http1(http) => http.lost(dir, missing),
+            Kind::Http2(http) => http.lost(dir, missing),
             Kind::Tls(tls) => tls.lost(dir),
         }
     }
@@ -151,7 +168,7 @@ impl App {
         match &mut self.kind {
             Kind::Http1(http) => http.end(dir, cx),
             Kind::Tls(tls) => tls.end(dir, cx),
-            Kind::Opaque | Kind::Unknown(_) | Kind::Dns(_) => {}
+            Kind::Opaque | Kind::Unknown(_) | Kind::Dns(_) | Kind::Http2(_) => {}
         }
     }
 
@@ -161,6 +178,7 @@ impl App {
             Kind::Opaque | Kind::Unknown(_) => None,
             Kind::Dns(buffers) => (!buffers[dir].is_empty()).then_some("DNS"),
             Kind::Http1(http) => http.part_of(dir),
+            Kind::Http2(http) => http.part_of(dir),
             Kind::Tls(tls) => tls.part_of(dir),
         }
     }
@@ -180,6 +198,11 @@ fn guess(bytes: &[u8], ports: &[u16]) -> Guess {
         Some(true) => return Guess::Tls,
         None if bytes.len() < 6 => return Guess::More,
         _ => {}
+    }
+    match super::http2::looks_like(bytes) {
+        Some(true) => return Guess::Http2,
+        None => return Guess::More,
+        Some(false) => {}
     }
     match super::http1::looks_like(bytes) {
         Some(true) => return Guess::Http1,

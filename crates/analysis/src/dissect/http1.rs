@@ -298,7 +298,8 @@ impl Http1 {
             Layer::new("HTTP", head.summary.clone(), len, head.message.clone()).with(head.details.clone()),
         );
         let app = match head.upgrade.as_deref() {
-            Some(_) | None => App::deeper(self.depth + 1),
+            Some(to) => App::upgraded(to, self.depth + 1),
+            None => App::deeper(self.depth + 1),
         };
         self.tunnel = Some(Box::new(app));
         for side in &mut self.sides {

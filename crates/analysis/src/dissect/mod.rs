@@ -10,7 +10,9 @@
 mod app;
 mod datagram;
 mod dns;
+mod header;
 mod http1;
+mod http2;
 mod layers;
 mod reader;
 mod stream;

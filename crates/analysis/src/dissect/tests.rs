@@ -47,6 +47,36 @@ fn bytes_of_no_known_protocol_stay_unnamed() {
 }
 
 #[test]
+fn http2_without_tls_shows_frames_and_what_its_table_saves() {
+    let mut client = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    client.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
+    // RFC 7541 appendix C.4.1 and C.4.2.
+    let first = [
+        0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff,
+    ];
+    let second = [0x82, 0x86, 0x84, 0xbe, 0x58, 0x86, 0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf];
+    client.extend([0, 0, 17, 1, 5, 0, 0, 0, 1]);
+    client.extend(first);
+    let mut more = vec![0, 0, 12, 1, 5, 0, 0, 0, 3];
+    more.extend(second);
+    // A response, a body in two pieces, and the end of all.
+    let server = [0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88, 0, 0, 4, 0, 1, 0, 0, 0, 1, b'a', b'b'];
+    let end = [
+        b'c', b'd', 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 3, 0, 0, 0, 8,
+    ];
+    let texts = told(&[(0, &client), (0, &more), (1, &server), (1, &end)], [40000, 80]);
+    assert_eq!(
+        texts,
+        [
+            "HTTP2 Magic, SETTINGS[0] MAX_CONCURRENT_STREAMS 100, HEADERS[1] GET / (17 B, 36 saved; table 1 entry 57 B)",
+            "HTTP2 HEADERS[3] GET / (12 B, 62 saved; table 2 entries 110 B)",
+            "HTTP2 HEADERS[1] 200 (1 B, 9 saved; table 0 entries 0 B)",
+            "HTTP2 DATA[1] 4 B END_STREAM, GOAWAY[0] NO_ERROR last stream 3, RST_STREAM[3] CANCEL",
+        ]
+    );
+}
+
+#[test]
 fn a_tls_hello_without_keys_is_named_and_what_follows_has_its_length() {
     // RFC 8446 §4.1.2: TLS 1.2's frame, one suite, one compression method, a server name.
     let name = b"shop.example";
@@ -100,6 +130,8 @@ fn beginnings() -> impl Strategy<Value = Vec<u8>> {
         Just(b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         Just(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()),
         Just(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec()),
+        Just(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x20\x01\x04\0\0\0\x01".to_vec()),
+        Just(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\x30\0\x08\0\0\0\x01".to_vec()),
         Just(vec![22, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3]),
         Just(vec![22, 3, 3, 0, 60, 2, 0, 0, 56, 3, 3]),
         Just(vec![22, 3, 3, 1, 0, 11, 0, 0, 252, 0, 0, 249]),
