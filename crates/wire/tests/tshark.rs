@@ -81,6 +81,12 @@ fn tshark_finds_nothing_malformed_and_no_wrong_checksum() {
     assert_eq!(bad, [0; 0], "{}", capture.tshark(&["-Y", wrong]));
 }
 
+/// Texts there, bytes here.
+fn is_text(field: &Field) -> bool {
+    let begins = ["http.", "dns.qry.name", "tls.handshake.extensions_server_name"];
+    begins.iter().any(|b| field.name.starts_with(b))
+}
+
 /// What tshark prints for a value, brought to one form.
 fn theirs(field: &Field, text: &str) -> String {
     let number = |t: &str| match t.strip_prefix("0x") {
@@ -90,6 +96,7 @@ fn theirs(field: &Field, text: &str) -> String {
     match field.kind {
         Kind::Uint(_) => number(text).to_string(),
         Kind::Bool => (matches!(text, "1" | "True")).to_string(),
+        Kind::Bytes if is_text(field) => text.bytes().map(|b| format!("{b:02x}")).collect(),
         Kind::Bytes => text.replace(':', ""),
         _ => text.to_owned(),
     }
@@ -176,6 +183,14 @@ fn filters_match_the_packets_that_tshark_matches() {
         "tcp.options.timestamp.tsval == 4294967295 and tcp.options.sack.count ge 2",
         "eth.src[4:2] == 00:0a && arp.src.proto_ipv4 == arp.dst.proto_ipv4",
         "ipv6.addr == 2001:db8::/48 and icmpv6.type lt 128",
+        "dns.qry.name == \"www.example\" and dns.flags.response == 0",
+        "dns.flags.rcode == 0 && dns.a == 192.0.2.0/24",
+        "tls.handshake.type == 1 or tls.alert_message.desc == 48",
+        "tls.handshake.extensions_server_name contains \"shop\"",
+        "http.request.method == \"GET\" || http.response.code >= 400",
+        "http.request",
+        "http2.type == 4",
+        "quic.long.packet_type == 2",
         "vlan.id == 200 or vxlan.vni == 42 or gre.key == 5",
     ] {
         let filter = Filter::parse(text).unwrap();

@@ -4,6 +4,7 @@ use crate::MacAddr;
 use crate::packet::{Level, Packet};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+mod application;
 mod control;
 mod link;
 mod network;
@@ -244,7 +245,9 @@ const fn row(
 
 /// All fields, grouped by protocol.
 pub fn fields() -> impl Iterator<Item = &'static Field> {
-    [link::FIELDS, network::FIELDS, control::FIELDS, transport::FIELDS].into_iter().flatten()
+    [link::FIELDS, network::FIELDS, control::FIELDS, transport::FIELDS, application::FIELDS]
+        .into_iter()
+        .flatten()
 }
 
 /// The field of this name.

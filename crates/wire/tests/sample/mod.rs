@@ -393,7 +393,7 @@ pub(crate) fn frames() -> Vec<(Medium, Vec<u8>)> {
         (Medium::Ethernet, eth(None, ethertype, &b))
     };
     let mut all: Vec<_> = arps().into_iter().map(|b| (Medium::Ethernet, b)).collect();
-    for packets in [datagrams(), segments(), icmps(), groups(), sixes(), tunnels()] {
+    for packets in [datagrams(), segments(), icmps(), groups(), sixes(), tunnels(), applications()] {
         all.extend(packets.into_iter().map(wrap));
     }
     let datagram = ip4(A, B, Protocol::UDP, &udp4(A, B, 40002, b"tagged"));
@@ -404,6 +404,45 @@ pub(crate) fn frames() -> Vec<(Medium, Vec<u8>)> {
     all.push((Medium::Ip, datagram));
     all.push((Medium::Ip, ip6(A6, B6, Protocol::UDP, 64, &udp6(b"raw"))));
     all
+}
+
+/// What the fields of protocols above TCP and UDP are read from: each begins with its segment.
+fn applications() -> Vec<Vec<u8>> {
+    let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x00\x00\x01\x00\x01";
+    let mut answer = query.to_vec();
+    answer[2..8].copy_from_slice(&[0x85, 0x80, 0, 1, 0, 2]);
+    answer.extend(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x01\x2c\x00\x04\xc0\x00\x02\x50");
+    answer.extend(b"\xc0\x0c\x00\x1c\x00\x01\x00\x00\x00\x3c\x00\x10\x20\x01\x0d\xb8");
+    answer.extend([0; 12]);
+    let mut hello = vec![3, 3];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0xc0, 0x2f, 1, 0, 0, 21, 0, 0, 0, 17, 0, 15, 0, 0, 12]);
+    hello.extend(b"shop.example");
+    let record = [&[22, 3, 1, 0, hello.len() as u8 + 4, 1, 0, 0, hello.len() as u8][..], &hello].concat();
+    let mut preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    preface.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
+    preface.extend([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+    // An Initial and a Handshake packet in one datagram, their contents not QUIC's.
+    let mut quic = vec![0xc0, 0, 0, 0, 1, 4, 1, 2, 3, 4, 2, 9, 9, 0, 32];
+    quic.extend([5; 32]);
+    quic.extend([0xe0, 0, 0, 0, 1, 4, 1, 2, 3, 4, 2, 9, 9, 40]);
+    quic.extend([6; 40]);
+    let on = |src_port, dst_port, payload: &[u8]| {
+        let set = OptionSet::default();
+        let flags = Flags::ACK.with(Flags::PSH);
+        segment(tcp::Header { src_port, dst_port, ..tcp_header(flags, set.build().unwrap()) }, payload)
+    };
+    vec![
+        ip4(A, B, Protocol::UDP, &udp4(A, B, 53, query)),
+        ip4(A, B, Protocol::UDP, &udp4(A, B, 53, &answer)),
+        on(41001, 53, &[&[0, 29][..], query].concat()),
+        on(41002, 443, &record),
+        on(41003, 443, &[21, 3, 3, 0, 2, 2, 48]),
+        on(41004, 80, b"GET /index.html HTTP/1.1\r\nHost: shop.example\r\n\r\n"),
+        on(41005, 80, b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n"),
+        on(41006, 80, &preface),
+        ip4(A, B, Protocol::UDP, &udp4(A, B, 443, &quic)),
+    ]
 }
 
 /// The frames in a file, an interface for each medium.

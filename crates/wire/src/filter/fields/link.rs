@@ -38,7 +38,7 @@ fn data<'a>(s: &Scope<'_, 'a>) -> Option<&'a [u8]> {
             matches!(m, EchoRequest { .. } | EchoReply { .. })
         }
         (_, Transport::Igmp(_) | Transport::TcpStart { .. }) => false,
-        _ => s.last,
+        _ => s.last && !super::application::is_read(s),
     };
     (shown && !level.payload.is_empty()).then_some(level.payload)
 }

@@ -51,7 +51,7 @@ fn tcp_len(s: &Scope<'_, '_>, h: &Header) -> usize {
 }
 
 /// What follows the transport header, also when it is a tunnelled packet.
-fn payload<'a>(s: &Scope<'_, 'a>) -> Option<&'a [u8]> {
+pub(super) fn payload<'a>(s: &Scope<'_, 'a>) -> Option<&'a [u8]> {
     let segment = s.level.segment;
     let payload = match &s.level.transport {
         Transport::Udp(h) => segment.get(h.header_len()..segment.len().min(h.len.into())),
