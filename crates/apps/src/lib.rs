@@ -9,8 +9,10 @@
 
 mod app;
 pub mod echo;
+pub mod http;
 pub mod pki;
 pub mod tls;
+pub mod units;
 
 pub use app::{App, AppFuture, CommandError, Cx, Env, Problem, Ready, Sink, from_table};
 
@@ -32,12 +34,20 @@ pub struct Kind {
 pub type ReadTable = fn(&Map<String, Value>, &Env) -> Result<Ready, Vec<Problem>>;
 
 /// All kinds, by name.
-pub const KINDS: &[Kind] = &[Kind {
-    name: "echo",
-    about: "the echo service of RFC 862 over TCP and UDP",
-    read: from_table::<echo::Echo>,
-    schema: || schemars::schema_for!(echo::Echo),
-}];
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "echo",
+        about: "the echo service of RFC 862 over TCP and UDP",
+        read: from_table::<echo::Echo>,
+        schema: || schemars::schema_for!(echo::Echo),
+    },
+    Kind {
+        name: "http-server",
+        about: "a web server with pages, handlers and limits: HTTP/1.0, 1.1 and 2",
+        read: http::server::read,
+        schema: || schemars::schema_for!(http::server::HttpServer),
+    },
+];
 
 /// A command that a scenario can write with `run`.
 pub struct Command {

@@ -1,0 +1,11 @@
+//! HTTP: a client library with a connection pool, a server, a reverse proxy and the `curl` command (RFC 9110, 9112, 9113).
+//!
+//! Map: `stream` is what all of them talk over; `client` opens, keeps and reuses connections; `front` takes them in; `server` answers with the pages
+//! of a scenario; `proxy` hands requests on as nginx does; `curl` is a command on top of the client.
+
+pub mod client;
+pub mod front;
+pub mod server;
+mod stream;
+
+pub use stream::{BoxStream, Counts, Frames, Stream};

@@ -1,0 +1,259 @@
+//! The web server of a scenario: pages and handlers from its table, over TCP and TLS (RFC 9110).
+//!
+//! Map: `pages` is what the table says, `handlers` what answers by computing, `select` the parts of RFC 9110 that choose what
+//! of a page is sent: conditions, ranges, compression.
+
+mod handlers;
+mod pages;
+mod select;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::header::{ALLOW, HeaderValue};
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::client::BoxFuture;
+use super::front::{Answer, Exchange, Front, Handle, Limits, LogFormat, Versions};
+use crate::app::read_table;
+use crate::units::{Size, Span};
+use crate::{App, AppFuture, Cx, Env, Problem, Ready};
+use handlers::Memory;
+use pages::{Page, Site};
+use select::select;
+
+/// A web server.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpServer {
+    /// The port of plain HTTP; 80 unless given.
+    pub port: Option<u16>,
+    /// Which versions it speaks: "1.1" means 1.0 and 1.1; both unless given.
+    pub versions: Option<Vec<Spoken>>,
+    /// What it says in `Server`; "wirelab" unless given, nothing when empty.
+    pub server: Option<String>,
+    /// The access log: "combined" unless given, "common" or "off".
+    pub access_log: LogFormat,
+    /// Pages by path. A path that ends with `*` is for all that begin so.
+    pub pages: BTreeMap<String, Page>,
+    /// Virtual hosts by name; the pages above are for all other names.
+    pub hosts: BTreeMap<String, Host>,
+    /// Codings that may be used when a client accepts them.
+    pub compress: Vec<select::Coding>,
+    /// See [`Limits`]; 75 s.
+    pub keepalive_timeout: Option<Span>,
+    /// See [`Limits`]; 1000.
+    pub keepalive_requests: Option<u64>,
+    /// See [`Limits`]; 60 s.
+    pub client_header_timeout: Option<Span>,
+    /// See [`Limits`]; 60 s.
+    pub client_body_timeout: Option<Span>,
+    /// See [`Limits`]; 1 MiB.
+    pub client_max_body_size: Option<Size>,
+    /// See [`Limits`]; 8 KiB.
+    pub max_request_line: Option<Size>,
+    /// See [`Limits`]; 32 KiB.
+    pub max_header_size: Option<Size>,
+    /// See [`Limits`]; 512.
+    pub worker_connections: Option<usize>,
+    /// See [`Limits`]; 128.
+    pub http2_max_concurrent_streams: Option<u32>,
+    /// See [`Limits`]; 65,535 bytes.
+    pub http2_window: Option<u32>,
+}
+
+/// A virtual host.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Its pages.
+    pub pages: BTreeMap<String, Page>,
+}
+
+/// A version that a server speaks.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.0 and 1.1.
+    #[serde(rename = "1.1")]
+    Http1,
+    /// HTTP/2.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+/// The product in `Server`.
+const SERVER: &str = "wirelab";
+
+impl HttpServer {
+    pub(crate) fn limits(&self) -> Limits {
+        let default = Limits::default();
+        let time = |span: Option<Span>, default| span.map_or(default, |span| span.0);
+        let size = |size: Option<Size>, default| size.map_or(default, Size::bytes);
+        Limits {
+            keepalive_timeout: time(self.keepalive_timeout, default.keepalive_timeout),
+            keepalive_requests: self.keepalive_requests.unwrap_or(default.keepalive_requests),
+            client_header_timeout: time(self.client_header_timeout, default.client_header_timeout),
+            client_body_timeout: time(self.client_body_timeout, default.client_body_timeout),
+            client_max_body_size: size(self.client_max_body_size, default.client_max_body_size),
+            max_request_line: size(self.max_request_line, default.max_request_line),
+            max_header_size: size(self.max_header_size, default.max_header_size),
+            worker_connections: self.worker_connections.unwrap_or(default.worker_connections),
+            http2_max_concurrent_streams: self
+                .http2_max_concurrent_streams
+                .unwrap_or(default.http2_max_concurrent_streams),
+            http2_window: self.http2_window.unwrap_or(default.http2_window),
+            http2_send_buffer: default.http2_send_buffer,
+        }
+    }
+
+    fn versions(&self) -> Versions {
+        let speaks = |version| self.versions.as_ref().is_none_or(|versions| versions.contains(&version));
+        Versions { http1: speaks(Spoken::Http1), http2: speaks(Spoken::Http2) }
+    }
+}
+
+/// Reads a server's table.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(table: &Map<String, Value>, _: &Env) -> Result<Ready, Vec<Problem>> {
+    let server: HttpServer = read_table(table)?;
+    let mut problems = Vec::new();
+    let mut check = |at: &[&str], pages: &BTreeMap<String, Page>| {
+        for (path, page) in pages {
+            if let Err((key, message)) = page.check(path, pages) {
+                let path = at.iter().copied().chain([path.as_str(), key]).filter(|part| !part.is_empty());
+                problems.push(Problem { path: path.map(str::to_string).collect(), message, help: None });
+            }
+        }
+    };
+    check(&["pages"], &server.pages);
+    for (name, host) in &server.hosts {
+        check(&["hosts", name, "pages"], &host.pages);
+    }
+    if server.versions.as_ref().is_some_and(Vec::is_empty) {
+        let message = "a server speaks at least one version".into();
+        problems.push(Problem {
+            path: vec!["versions".into()],
+            message,
+            help: Some("\"1.1\", \"2\"".into()),
+        });
+    }
+    if problems.is_empty() { Ok(Arc::new(server)) } else { Err(problems) }
+}
+
+impl App for HttpServer {
+    fn run(self: Arc<Self>, cx: Cx) -> AppFuture {
+        Box::pin(async move {
+            let server = self.server.clone().unwrap_or_else(|| SERVER.into());
+            let sites = Arc::new(Sites::new(&self));
+            let front =
+                Front::new(self.limits(), self.versions(), server, self.access_log, cx.clone(), sites);
+            let port = self.port.unwrap_or(80);
+            if let Err(error) = front.serve(port, None).await {
+                cx.print(format!("[emerg] bind() to 0.0.0.0:{port} failed ({error})"));
+            }
+            1
+        })
+    }
+
+    fn serves(&self) -> bool {
+        true
+    }
+}
+
+/// All pages of a server.
+pub(crate) struct Sites {
+    default: Site,
+    named: BTreeMap<String, Site>,
+    compress: Vec<select::Coding>,
+    memory: Memory,
+    max_body: usize,
+    pause: core::time::Duration,
+}
+
+impl Sites {
+    pub(crate) fn new(server: &HttpServer) -> Sites {
+        let limits = server.limits();
+        let named =
+            server.hosts.iter().map(|(name, host)| (name.to_ascii_lowercase(), Site::new(&host.pages)));
+        Sites {
+            default: Site::new(&server.pages),
+            named: named.collect(),
+            compress: server.compress.clone(),
+            memory: Memory::new(Instant::now()),
+            max_body: limits.client_max_body_size,
+            pause: limits.client_body_timeout,
+        }
+    }
+
+    fn site(&self, host: &str) -> &Site {
+        let name = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() };
+        self.named.get(&name.to_ascii_lowercase()).unwrap_or(&self.default)
+    }
+
+    async fn answer(&self, mut exchange: Exchange) -> Answer {
+        let declared =
+            exchange.header(http::header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+        if declared.is_some_and(|n| n > self.max_body as u64) {
+            return Answer::error(StatusCode::PAYLOAD_TOO_LARGE).closing();
+        }
+        let Some(page) = self.site(&exchange.host).page(exchange.path()) else {
+            return refuse(&mut exchange, StatusCode::NOT_FOUND);
+        };
+        let allowed = page.methods();
+        if !allowed.contains(&exchange.method) {
+            let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+            let status = match exchange.method {
+                Method::OPTIONS => StatusCode::NO_CONTENT,
+                Method::GET
+                | Method::HEAD
+                | Method::POST
+                | Method::PUT
+                | Method::DELETE
+                | Method::PATCH
+                | Method::TRACE
+                | Method::CONNECT => StatusCode::METHOD_NOT_ALLOWED,
+                _ => StatusCode::NOT_IMPLEMENTED,
+            };
+            let mut answer = refuse(&mut exchange, status);
+            if let Ok(list) = HeaderValue::from_str(&list) {
+                answer.headers.insert(ALLOW, list);
+            }
+            return answer;
+        }
+        let body = core::mem::replace(&mut exchange.body, super::front::RequestBody::Empty);
+        let body = match body.collect(self.max_body, self.pause).await {
+            Ok(body) => body,
+            Err(error) => return Answer::error(error.status()).closing(),
+        };
+        if let Some(delay) = page.delay {
+            tokio::time::sleep(delay.0).await;
+        }
+        let answer = handlers::answer(page, &exchange, body, &self.memory).await;
+        select(answer, &exchange, &self.compress, page)
+    }
+}
+
+/// A refusal; a body that comes all the same ends the connection.
+fn refuse(exchange: &mut Exchange, status: StatusCode) -> Answer {
+    let answer = Answer::error(status);
+    match exchange.body {
+        super::front::RequestBody::Http1(_) => answer.closing(),
+        super::front::RequestBody::Http2(_) | super::front::RequestBody::Empty => answer,
+    }
+}
+
+impl Handle for Sites {
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<'static, Answer> {
+        Box::pin(async move { self.answer(exchange).await })
+    }
+
+    fn push(&self, path: &str, host: &str) -> Option<Answer> {
+        Some(self.site(host).page(path.split('?').next()?)?.fixed())
+    }
+}
