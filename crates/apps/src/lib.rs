@@ -8,6 +8,7 @@
 //! Map: `app` is what a program is and what it is told; every other module is one family of programs. [`KINDS`] lists them.
 
 mod app;
+pub mod dns;
 pub mod echo;
 pub mod http;
 pub mod pki;
@@ -36,10 +37,34 @@ pub type ReadTable = fn(&Map<String, Value>, &Env) -> Result<Ready, Vec<Problem>
 /// All kinds, by name.
 pub const KINDS: &[Kind] = &[
     Kind {
+        name: "dns-forger",
+        about: "answers DNS questions falsely, on the path or blindly; in simulated worlds only",
+        read: dns::forger::read,
+        schema: || schemars::schema_for!(dns::forger::DnsForger),
+    },
+    Kind {
+        name: "dns-recursor",
+        about: "a recursive DNS resolver with a cache and BIND's timings",
+        read: dns::recursor::read,
+        schema: || schemars::schema_for!(dns::recursor::DnsRecursor),
+    },
+    Kind {
+        name: "dns-server",
+        about: "an authoritative DNS server with zones as master-file text",
+        read: dns::server::read,
+        schema: || schemars::schema_for!(dns::server::DnsServer),
+    },
+    Kind {
         name: "echo",
         about: "the echo service of RFC 862 over TCP and UDP",
         read: from_table::<echo::Echo>,
         schema: || schemars::schema_for!(echo::Echo),
+    },
+    Kind {
+        name: "getaddrinfo",
+        about: "looks names up as programs do and prints what they get, and after how long",
+        read: from_table::<dns::getent::GetAddrInfo>,
+        schema: || schemars::schema_for!(dns::getent::GetAddrInfo),
     },
     Kind {
         name: "http-server",
@@ -58,7 +83,11 @@ pub struct Command {
 }
 
 /// All commands, by name.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[
+    Command { name: "dig", read: dns::dig::command },
+    Command { name: "getent", read: dns::getent::command },
+    Command { name: "host", read: dns::getent::host_command },
+];
 
 /// The kind of this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {

@@ -1,8 +1,11 @@
 //! Names and addresses: `ToSocketAddrs` and `lookup_host` as in `tokio::net`. In a world, names are those of its
-//! hosts, as if every host had all of them in `/etc/hosts`.
+//! hosts, as if every host had all of them in `/etc/hosts`, unless the host has a resolver of its own ([`Resolve`]).
 
+use core::any::Any;
+use core::pin::Pin;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 
 use stack::record::NodeId;
 
@@ -99,6 +102,20 @@ pub(crate) fn of_node(inner: &Inner, node: NodeId) -> Vec<IpAddr> {
     addrs.filter(|ip| !ip.is_loopback() && !link_local(ip)).collect()
 }
 
+/// How the programs of a host look up names ([`crate::Host::set_resolver`]); the part of the C library.
+pub trait Resolve: Any + Send + Sync {
+    /// `getaddrinfo`: the addresses of a name that is none itself, best first. It runs on the host that asks.
+    fn look_up(
+        self: Arc<Self>,
+        name: String,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+}
+
+/// What the host of the current task looks names up with.
+pub(crate) fn resolver_of(inner: &Inner, node: NodeId) -> Option<Arc<dyn Resolve>> {
+    inner.resolvers.iter().find(|(of, _)| *of == node).map(|(_, resolver)| resolver.clone())
+}
+
 /// `getaddrinfo` on a host of a world.
 fn look_up(inner: &Inner, name: &str) -> io::Result<Vec<IpAddr>> {
     if name == "localhost" {
@@ -132,8 +149,14 @@ pub(crate) fn resolve<A: ToSocketAddrs>(
         let addrs = match &ground {
             Ground::Plain => tokio::net::lookup_host((name, port)).await?.collect(),
             Ground::Host(host) => {
-                let found = host.shared().with(|inner| look_up(inner, &name));
-                let found = found.unwrap_or_else(|| Err(crate::sock::os(stack::Errno::ENETDOWN)))?;
+                let own = host.resolver();
+                let found = match own {
+                    Some(resolver) => resolver.look_up(name).await?,
+                    None => {
+                        let found = host.shared().with(|inner| look_up(inner, &name));
+                        found.unwrap_or_else(|| Err(crate::sock::os(stack::Errno::ENETDOWN)))?
+                    }
+                };
                 found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
             }
         };

@@ -10,6 +10,7 @@ use stack::record::{NodeId, What};
 use tokio::task::JoinHandle;
 use wire::Instant;
 
+use crate::addr::Resolve;
 use crate::context::Scoped;
 use crate::shared::{Inner, Shared};
 use crate::tcp::{TcpListener, TcpStream};
@@ -84,6 +85,26 @@ impl Host {
         &self.0.name
     }
 
+    /// The host that the current task runs on; `None` on the machine.
+    pub fn current() -> Option<Host> {
+        crate::context::current()
+    }
+
+    /// From now on the programs of this host look up names so: `lookup_host`, `TcpStream::connect("www.example:80")`.
+    pub fn set_resolver(&self, resolver: Arc<dyn Resolve>) {
+        let node = self.node();
+        self.0.shared.with(|inner| {
+            inner.resolvers.retain(|(of, _)| *of != node);
+            inner.resolvers.push((node, resolver));
+        });
+    }
+
+    /// What [`Host::set_resolver`] set.
+    pub fn resolver(&self) -> Option<Arc<dyn Resolve>> {
+        let node = self.node();
+        self.0.shared.with(|inner| addr::resolver_of(inner, node)).flatten()
+    }
+
     /// Its number in the world.
     pub fn node(&self) -> NodeId {
         self.0.process.node
@@ -92,6 +113,11 @@ impl Host {
     /// The world's time.
     pub fn now(&self) -> Instant {
         self.0.shared.now()
+    }
+
+    /// Whether its world is a [`crate::Lab`], where time is virtual and nobody outside can be reached.
+    pub fn in_virtual_time(&self) -> bool {
+        self.0.shared.is_virtual()
     }
 
     /// The future runs on this host: sockets that it makes are the host's.

@@ -36,7 +36,7 @@ pub mod tcp;
 pub mod tonic;
 mod udp;
 
-pub use addr::{ToSocketAddrs, lookup_host};
+pub use addr::{Resolve, ToSocketAddrs, lookup_host};
 pub use context::{Scoped, spawn};
 pub use host::Host;
 pub use lab::{Control, Lab, LabConfig, Stuck};

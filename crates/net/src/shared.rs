@@ -5,8 +5,10 @@ use std::task::Waker;
 
 use sim::World;
 use stack::call::PollEvents;
+use stack::record::NodeId;
 use wire::Instant;
 
+use crate::addr::Resolve;
 use crate::host::HostEntry;
 use crate::live::Ports;
 
@@ -67,6 +69,8 @@ pub(crate) struct Inner {
     watches: Vec<Watch>,
     free: Vec<usize>,
     pub(crate) hosts: Vec<HostEntry>,
+    /// How hosts look up names that do so by themselves.
+    pub(crate) resolvers: Vec<(NodeId, Arc<dyn Resolve>)>,
     next_waiter: u64,
     /// Numbers calls in the journal.
     next_call: u32,
@@ -140,6 +144,7 @@ impl Shared {
             watches: Vec::new(),
             free: Vec::new(),
             hosts: Vec::new(),
+            resolvers: Vec::new(),
             next_waiter: 0,
             next_call: 0,
             over: false,
@@ -181,6 +186,11 @@ impl Shared {
             Clock::Virtual => self.lock().world.now(),
             Clock::Real(ports) => ports.now(),
         }
+    }
+
+    /// Whether a [`crate::Lab`] moves the clock.
+    pub(crate) fn is_virtual(&self) -> bool {
+        matches!(self.clock, Clock::Virtual)
     }
 
     /// The devices of a world in real time.

@@ -206,6 +206,13 @@ pub struct Host {
     /// Commands before the run starts: `ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent`.
     #[serde(default)]
     pub setup: Vec<String>,
+    /// Lines of `/etc/resolv.conf`, such as `nameserver 192.0.2.53`: programs look names up by DNS, as glibc does. Hosts
+    /// with neither these nor `hosts_file` know the names of all hosts.
+    #[serde(default)]
+    pub resolv_conf: Vec<String>,
+    /// Lines of `/etc/hosts`, such as `192.0.2.80 www.example`.
+    #[serde(default)]
+    pub hosts_file: Vec<String>,
     /// Sysctls by full name: `{ "net.ipv4.conf.all.arp_accept" = 1 }`.
     #[serde(default)]
     pub sysctl: IndexMap<String, SysctlValue>,

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use apps::dns::resolv_conf::{BadLine, HostsFile, ResolvConf};
 use stack::admin::Admin;
 use stack::sysctl::SysctlError;
 use stack::{KernelProfile, Stack, StackConfig};
@@ -27,6 +28,8 @@ pub(crate) struct HostPlan {
     /// Whether it has an IPv6 address, so that IPv6 is on.
     pub(crate) ipv6: bool,
     pub(crate) router: bool,
+    /// How programs look up names, when the file says so.
+    pub(crate) resolver: Option<(ResolvConf, HostsFile)>,
     /// Routes and commands of the file, after addresses are there and interfaces are up.
     pub(crate) setup: Vec<Admin>,
 }
@@ -97,13 +100,41 @@ pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content) -> Vec<HostPlan> 
         let profile = host.profile.as_ref().and_then(|p| checks.value(&join(&path, "profile"), profile(p)));
         let sysctls = sysctls(checks, &path, host, &nics, profile);
         let setup = setup(checks, &path, host);
+        let resolver = resolver(checks, &path, host);
         let router = host.router || host.nat.is_some();
-        plans.push(HostPlan { name: name.clone(), nics, profile, nat, sysctls, ipv6, router, setup });
+        plans.push(HostPlan {
+            name: name.clone(),
+            nics,
+            profile,
+            nat,
+            sysctls,
+            ipv6,
+            router,
+            resolver,
+            setup,
+        });
     }
     if content.neighbours == Some(Neighbours::Known) {
         introduce(&mut plans);
     }
     plans
+}
+
+/// What programs look names up with; every line must mean something.
+fn resolver(checks: &mut Checks<'_>, path: &str, host: &Host) -> Option<(ResolvConf, HostsFile)> {
+    if host.resolv_conf.is_empty() && host.hosts_file.is_empty() {
+        return None;
+    }
+    let mut tell = |key: &str, bad: Vec<BadLine>| {
+        for (at, message) in bad {
+            checks.at_value(&join(&join(path, key), &at.to_string()), message, None);
+        }
+    };
+    let (conf, bad) = ResolvConf::parse(host.resolv_conf.iter().map(String::as_str));
+    tell("resolv_conf", bad);
+    let (hosts, bad) = HostsFile::parse(host.hosts_file.iter().map(String::as_str));
+    tell("hosts_file", bad);
+    Some((conf, hosts))
 }
 
 /// Gives every interface permanent entries for all others of its networks.

@@ -4,6 +4,7 @@
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ::apps::dns::stub::Stub;
 use ::apps::{Cx, Ready, Sink};
 use net::{Host, Lab};
 use sim::{Process, ProgramId, RunEnd};
@@ -137,6 +138,12 @@ fn start(plan: &Plan, lab: &Lab, ran: &[Ran]) -> Vec<impl Future + use<>> {
         let log = started.log.clone();
         let env = names.for_apps(host.name(), plan.seed);
         let cx = Cx::new(env, &program.name, ToJournal { host: host.clone(), log: log.clone() });
+        if let Some((conf, hosts)) = &plan.host_plans[program.host].resolver
+            && host.resolver().is_none()
+        {
+            let stub = Stub::new(conf.clone(), hosts.clone(), cx.seed("resolver"));
+            host.set_resolver(Arc::new(stub));
+        }
         let (app, at) = (started.app.clone(), program.start - Instant::ZERO);
         let running = lab.start(&host, async move {
             tokio::time::sleep(at).await;
