@@ -71,7 +71,7 @@ fn world(names: &[(&'static str, &str)]) -> World {
 impl World {
     fn cx(&self, host: &str, name: &str) -> (Cx, Lines) {
         let lines = Lines::default();
-        let env = Env { host: host.into(), hosts: self.env.clone(), seed: 7 };
+        let env = Env { host: host.into(), hosts: self.env.clone(), seed: 7, ..Env::default() };
         (Cx::new(env, name, lines.clone()), lines)
     }
 
