@@ -8,6 +8,7 @@
 //! Map: `app` is what a program is and what it is told; every other module is one family of programs. [`KINDS`] lists them.
 
 mod app;
+pub mod browser;
 pub mod dns;
 pub mod echo;
 pub mod http;
