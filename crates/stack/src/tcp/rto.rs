@@ -158,7 +158,9 @@ impl Tcb {
             return rto;
         }
         let left = limit.saturating_sub(cx.now - since);
-        if left.is_zero() { cx.granularity.tick() } else { rto.min(cx.ticks(left)) }
+        // One jiffy from now; ideal timers have none, but what is too late is judged in milliseconds.
+        let soon = cx.granularity.tick().max(Duration::from_millis(1));
+        if left.is_zero() { soon } else { rto.min(cx.ticks(left)) }
     }
 
     fn count_failed_recovery(&self, cx: &mut Cx<'_>) {
@@ -246,12 +248,16 @@ impl Tcb {
     /// `tcp_rtx_probe0_timed_out`
     fn zero_window_timed_out(&self, cx: &Cx<'_>) -> bool {
         let sent = self.retrans_stamp.or_else(|| self.rtx.head().map(|h| h.sent)).unwrap_or(cx.now);
+        let unanswered = whole_ms(cx.now) - whole_ms(sent);
         let mut limit = rto_max(cx.sysctl) * 2;
         if !self.user.user_timeout.is_zero() {
+            // Whoever set a limit does not want ACKs of a closed window to begin it anew (since 6.10).
+            if unanswered > self.user.user_timeout {
+                return true;
+            }
             limit = limit.min(self.user.user_timeout);
         }
-        let heard = cx.now - self.last_ack_received;
-        heard > limit && cx.now - sent > limit
+        cx.now - self.last_ack_received > limit && unanswered > limit
     }
 }
 

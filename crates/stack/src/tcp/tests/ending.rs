@@ -4,6 +4,7 @@ use wire::tcp::Flags;
 
 use super::fixture::*;
 use crate::Errno;
+use crate::Granularity;
 use crate::call::{Call, Data, MsgFlags, OptValue, Ret, Shutdown, SockAddr, SockOpt};
 use crate::mib::Counter;
 
@@ -27,6 +28,22 @@ fn until_gone(pair: &mut Pair, host: usize, state: &str, from: f64, limit: u64) 
         pair.run_ms(20);
     }
     panic!("{state} after {limit} s: {}", pair.hosts[host].ss_tcp(pair.now));
+}
+
+/// A segment without its data, its TCP header altered, with right checksums.
+fn altered(segment: &[u8], change: impl FnOnce(&mut [u8])) -> wire::Frame {
+    let mut b = segment.to_vec();
+    b.truncate(52);
+    b[2..4].copy_from_slice(&52u16.to_be_bytes());
+    change(&mut b[20..]);
+    b[36..38].fill(0);
+    let (ip, n) = wire::ipv4::Header::parse(&b).unwrap();
+    let sum = wire::tcp::checksum_v4(ip.src, ip.dst, &b[n..]);
+    b[36..38].copy_from_slice(&sum.to_be_bytes());
+    b[10..12].fill(0);
+    let sum = wire::checksum::sum(&b[..20]).finish();
+    b[10..12].copy_from_slice(&sum.to_be_bytes());
+    wire::Frame::from_slice(&b)
 }
 
 /// 0, R, 2R, 4R … with the loss probe first (TRUTH §0).
@@ -257,6 +274,30 @@ fn user_timeout_clips_the_last_wait_5au() {
     assert!((10.2..10.8).contains(&gone), "{gone}");
 }
 
+/// Linux: tcp_rtx_probe0_timed_out() as of 6.10; before, a segment left every two ticks until the last ACK was as old.
+#[test]
+fn a_window_closed_over_data_in_flight_does_not_begin_the_user_timeout_anew() {
+    for granularity in [Granularity::Ideal, Granularity::Wheel { hz: 250 }, Granularity::Wheel { hz: 1000 }] {
+        let mut pair = Pair::with(0, granularity);
+        let (client, server) = pair.established();
+        pair.set(C, client, SockOpt::TCP_USER_TIMEOUT, 2000);
+        pair.send(C, client, 10).unwrap();
+        pair.run_ms(50);
+        assert_eq!(pair.recv(S, server, 100).unwrap().len(), 10);
+        let ack = pair.frames.iter().rev().find(|(from, _)| *from == S).unwrap().1.to_vec();
+        let start = clock(&pair);
+        pair.forget();
+        pair.rule = Box::new(|_| Fate::Drop);
+        pair.send(C, client, 100).unwrap();
+        pair.run_ms(1500);
+        pair.inject(C, &altered(&ack, |tcp| tcp[14..16].fill(0)));
+        let gone = until_gone(&mut pair, C, "ESTAB", start, 10);
+        assert!((2.0..2.5).contains(&gone), "{granularity:?}: {gone}");
+        assert!(pair.seen.len() <= 8, "{granularity:?}: {:#?}", pair.trace());
+        assert_eq!(pair.recv(C, client, 1), Err(Errno::ETIMEDOUT));
+    }
+}
+
 #[test]
 fn an_idle_connection_sends_nothing_5b() {
     let mut pair = Pair::new(0);
@@ -356,20 +397,11 @@ fn resets_and_syns_are_judged_by_number_5i() {
     pair.run_ms(5);
     let template = pair.frames.iter().rev().find(|(from, _)| *from == C).unwrap().1.clone();
     let forge = |seq_delta: i64, flags: u8| {
-        let mut b = template.to_vec();
-        b.truncate(52);
-        b[2..4].copy_from_slice(&52u16.to_be_bytes());
-        let seq = u32::from_be_bytes([b[24], b[25], b[26], b[27]]).wrapping_add(seq_delta as u32);
-        b[24..28].copy_from_slice(&seq.to_be_bytes());
-        b[33] = flags;
-        b[36..38].fill(0);
-        let (ip, n) = wire::ipv4::Header::parse(&b).unwrap();
-        let sum = wire::tcp::checksum_v4(ip.src, ip.dst, &b[n..]);
-        b[36..38].copy_from_slice(&sum.to_be_bytes());
-        b[10..12].fill(0);
-        let sum = wire::checksum::sum(&b[..20]).finish();
-        b[10..12].copy_from_slice(&sum.to_be_bytes());
-        wire::Frame::from_slice(&b)
+        altered(&template.to_vec(), |tcp| {
+            let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]).wrapping_add(seq_delta as u32);
+            tcp[4..8].copy_from_slice(&seq.to_be_bytes());
+            tcp[13] = flags;
+        })
     };
     let last = i64::from(pair.seen.iter().rfind(|s| s.from == C && s.len > 0).unwrap().len as u32);
     let here = if template.len() > 52 { last } else { 0 };
