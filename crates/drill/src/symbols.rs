@@ -137,6 +137,13 @@ const NUMBERS: &[(&str, i64)] = &[
     ("CAP_NET_RAW", 13),
     ("CAP_SYS_ADMIN", 21),
     ("CAP_SYS_RESOURCE", 24),
+    ("NULL", 0),
+    ("ENOMSG", 42),
+    ("EWOULDBLOCK", 11),
+];
+
+/// States of a connection (Linux: include/net/tcp_states.h).
+pub(crate) const TCP_STATES: &[(&str, i64)] = &[
     ("TCP_ESTABLISHED", 1),
     ("TCP_SYN_SENT", 2),
     ("TCP_SYN_RECV", 3),
@@ -148,9 +155,6 @@ const NUMBERS: &[(&str, i64)] = &[
     ("TCP_LAST_ACK", 9),
     ("TCP_LISTEN", 10),
     ("TCP_CLOSING", 11),
-    ("NULL", 0),
-    ("ENOMSG", 42),
-    ("EWOULDBLOCK", 11),
 ];
 
 /// The number of a symbol; `None` when it has none here.
@@ -159,7 +163,7 @@ const NUMBERS: &[(&str, i64)] = &[
 /// assert_eq!(drill::symbols::number("EPOLLET"), Some(1 << 31));
 /// ```
 pub fn number(name: &str) -> Option<i64> {
-    let table = NUMBERS.iter().chain(VALUES).find(|(n, _)| *n == name).map(|(_, v)| *v);
+    let table = NUMBERS.iter().chain(TCP_STATES).chain(VALUES).find(|(n, _)| *n == name).map(|(_, v)| *v);
     let level = || LEVELS.iter().find(|(n, _)| *n == name).map(|(_, v)| i64::from(*v));
     let option = || SockOpt::from_symbol(name).map(|o| i64::from(o.name));
     let message = || MsgFlags::NAMES.iter().find(|(n, _)| *n == name).map(|(_, f)| i64::from(f.0));

@@ -36,6 +36,14 @@ pub(crate) fn v6_at(b: &[u8], at: usize) -> Ipv6Addr {
     Ipv6Addr::from(array::<16>(b, at))
 }
 
+/// The data of the option that `rest` begins with: a kind, a length that counts both of them too, data. A length that
+/// cannot be is the error; 0 when it is not there.
+#[inline]
+pub(crate) fn option_data(rest: &[u8]) -> Result<&[u8], usize> {
+    let len = rest.get(1).map_or(0, |&n| usize::from(n));
+    if len < 2 { Err(len) } else { rest.get(2..len).ok_or(len) }
+}
+
 #[inline]
 pub(crate) fn put(b: &mut [u8], at: usize, bytes: &[u8]) {
     b[at..at + bytes.len()].copy_from_slice(bytes);

@@ -1,9 +1,42 @@
-//! Group records of IGMPv3 and MLDv2 reports (RFC 3376 §4.2.4, RFC 3810 §5.2.5): the same but for the
-//! size of an address.
+//! What IGMPv3 and MLDv2 have in common: what their queries ask beyond older ones (RFC 3376 §4.1, RFC 3810 §5.1), and
+//! the group records of reports (RFC 3376 §4.2.4, RFC 3810 §5.2.5), the same but for the size of an address.
 
 use crate::ParseError;
 use crate::field::{array, need, put, put_u16, u16_at};
 use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// What a query with sources has beyond an older one: the four bytes before the sources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SourceQuery {
+    /// S: routers, suppress your timer updates.
+    pub suppress: bool,
+    /// QRV, 0 to 7.
+    pub robustness: u8,
+    /// QQIC as coded.
+    pub interval_code: u8,
+    /// Number of source addresses that follow.
+    pub sources: u16,
+}
+
+impl SourceQuery {
+    /// Reads it at offset `at`; `None` when the message ends before its end, as an older one does.
+    pub(crate) fn parse(b: &[u8], at: usize) -> Option<SourceQuery> {
+        let b = b.get(at..at + 4)?;
+        Some(SourceQuery {
+            suppress: b[0] & 8 != 0,
+            robustness: b[0] & 7,
+            interval_code: b[1],
+            sources: u16_at(b, 2),
+        })
+    }
+
+    /// Writes it at offset `at`.
+    pub(crate) fn emit(&self, b: &mut [u8], at: usize) {
+        b[at] = (u8::from(self.suppress) << 3) | (self.robustness & 7);
+        b[at + 1] = self.interval_code;
+        put_u16(b, at + 2, self.sources);
+    }
+}
 
 /// What a record says about the filter of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

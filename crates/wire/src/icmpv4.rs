@@ -286,14 +286,14 @@ fn put_pair(b: &mut [u8], id: u16, seq: u16) {
     put_u16(b, 6, seq);
 }
 
-/// Computes and stores the checksum of `message`, header and data. Panics below 4 bytes.
+/// Computes and stores the checksum of `message`, from its type byte to its end. Panics below 4 bytes.
 pub fn set_checksum(message: &mut [u8]) {
     put_u16(message, 2, 0);
     let checksum = sum(message).finish();
     put_u16(message, 2, checksum);
 }
 
-/// The checksum of `message`, header and data, is right.
+/// The checksum of `message`, from its type byte to its end, is right.
 pub fn verify_checksum(message: &[u8]) -> bool {
     sum(message).is_valid()
 }

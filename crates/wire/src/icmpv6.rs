@@ -75,19 +75,6 @@ pub mod code {
     pub const ICMPV6_HDR_INCOMP: u8 = 3;
 }
 
-/// What an MLDv2 query has beyond MLDv1 (RFC 3810 §5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct MldQueryV2 {
-    /// S: routers, suppress your timer updates.
-    pub suppress: bool,
-    /// QRV, 0 to 7.
-    pub robustness: u8,
-    /// QQIC as coded.
-    pub interval_code: u8,
-    /// Number of source addresses that follow, 16 bytes each.
-    pub sources: u16,
-}
-
 /// An ICMPv6 message without what follows its fixed part: data, a quoted packet, options, records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "id, seq, code and the like are the fields of RFC 4443 by name")]
@@ -119,7 +106,7 @@ pub enum Message {
     MldQuery {
         max_response_code: u16,
         group: Ipv6Addr,
-        v2: Option<MldQueryV2>,
+        v2: Option<SourceQuery>,
     },
     MldReportV1 {
         group: Ipv6Addr,
@@ -157,13 +144,7 @@ impl Message {
             (kind::ECHO_REPLY, 0) => Message::EchoReply { id, seq },
             (kind::MLD_QUERY, 0) => {
                 need("MLD query", b, 24)?;
-                let v2 = (b.len() >= 28).then(|| MldQueryV2 {
-                    suppress: b[24] & 8 != 0,
-                    robustness: b[24] & 7,
-                    interval_code: b[25],
-                    sources: u16_at(b, 26),
-                });
-                Message::MldQuery { max_response_code: id, group: v6_at(b, 8), v2 }
+                Message::MldQuery { max_response_code: id, group: v6_at(b, 8), v2: SourceQuery::parse(b, 24) }
             }
             (kind::MLD_REPORT | kind::MLD_DONE, 0) => {
                 need("MLD report", b, 24)?;
@@ -232,9 +213,7 @@ impl Message {
                 put_u16(b, 4, max_response_code);
                 put(b, 8, &group.octets());
                 if let Some(v2) = v2 {
-                    b[24] = (u8::from(v2.suppress) << 3) | (v2.robustness & 7);
-                    b[25] = v2.interval_code;
-                    put_u16(b, 26, v2.sources);
+                    v2.emit(b, 24);
                 }
             }
             Message::MldReportV1 { group } | Message::MldDone { group } => put(b, 8, &group.octets()),
@@ -263,4 +242,4 @@ fn total(src: Ipv6Addr, dst: Ipv6Addr, message: &[u8]) -> crate::checksum::Sum {
     pseudo_v6(src, dst, Protocol::ICMPV6, len) + sum(message)
 }
 
-pub use crate::group::{MldRecord, MldRecordIter, RecordKind, mld_records};
+pub use crate::group::{MldRecord, MldRecordIter, RecordKind, SourceQuery, mld_records};

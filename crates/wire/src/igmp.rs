@@ -1,11 +1,12 @@
 //! IGMP version 1, 2 and 3 (RFC 1112 appendix I, RFC 2236, RFC 3376). Linux: igmp.c.
 
 use crate::ParseError;
-use crate::checksum::sum;
 use crate::field::{array, need, put, put_u16, u16_at, v4_at};
 use core::net::Ipv4Addr;
 
-pub use crate::group::{IgmpRecord, IgmpRecordIter, RecordKind, igmp_records};
+pub use crate::group::{IgmpRecord, IgmpRecordIter, RecordKind, SourceQuery, igmp_records};
+// RFC 1112 took ICMP's checksum and its place.
+pub use crate::icmpv4::{set_checksum, verify_checksum};
 
 /// Types as on the wire.
 pub mod kind {
@@ -21,19 +22,6 @@ pub mod kind {
     pub const REPORT_V3: u8 = 0x22;
 }
 
-/// What a version 3 query has beyond version 2 (RFC 3376 §4.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct QueryV3 {
-    /// S: routers, suppress your timer updates.
-    pub suppress: bool,
-    /// QRV, 0 to 7.
-    pub robustness: u8,
-    /// QQIC as coded.
-    pub interval_code: u8,
-    /// Number of source addresses that follow, 4 bytes each.
-    pub sources: u16,
-}
-
 /// An IGMP message without the sources or records that follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "group is the group address of each message")]
@@ -43,7 +31,7 @@ pub enum Message {
     Query {
         max_response_code: u8,
         group: Ipv4Addr,
-        v3: Option<QueryV3>,
+        v3: Option<SourceQuery>,
     },
     ReportV1 {
         group: Ipv4Addr,
@@ -73,15 +61,7 @@ impl Message {
         need("IGMP header", b, 8)?;
         let group = v4_at(b, 4);
         let message = match b[0] {
-            kind::QUERY => {
-                let v3 = (b.len() >= 12).then(|| QueryV3 {
-                    suppress: b[8] & 8 != 0,
-                    robustness: b[8] & 7,
-                    interval_code: b[9],
-                    sources: u16_at(b, 10),
-                });
-                Message::Query { max_response_code: b[1], group, v3 }
-            }
+            kind::QUERY => Message::Query { max_response_code: b[1], group, v3: SourceQuery::parse(b, 8) },
             kind::REPORT_V1 => Message::ReportV1 { group },
             kind::REPORT_V2 => Message::ReportV2 { group },
             kind::LEAVE => Message::Leave { group },
@@ -119,9 +99,7 @@ impl Message {
                 b[1] = max_response_code;
                 put(b, 4, &group.octets());
                 if let Some(v3) = v3 {
-                    b[8] = (u8::from(v3.suppress) << 3) | (v3.robustness & 7);
-                    b[9] = v3.interval_code;
-                    put_u16(b, 10, v3.sources);
+                    v3.emit(b, 8);
                 }
             }
             Message::ReportV1 { group } | Message::ReportV2 { group } | Message::Leave { group } => {
@@ -134,16 +112,4 @@ impl Message {
             }
         }
     }
-}
-
-/// Computes and stores the checksum of `message`, from its type byte to its end. Panics below 4 bytes.
-pub fn set_checksum(message: &mut [u8]) {
-    put_u16(message, 2, 0);
-    let checksum = sum(message).finish();
-    put_u16(message, 2, checksum);
-}
-
-/// The checksum of `message`, from its type byte to its end, is right.
-pub fn verify_checksum(message: &[u8]) -> bool {
-    sum(message).is_valid()
 }

@@ -10,4 +10,4 @@ mod show;
 pub(crate) use build::{Flow, Segment, build_icmp, build_tcp, build_udp};
 pub(crate) use compare::{check_fragment, check_headers, check_options};
 pub use live::{Live, LiveBody, LiveTcp};
-pub(crate) use show::{show_live, show_script};
+pub(crate) use show::{letters, show_live, show_script};

@@ -8,21 +8,14 @@ use super::live::{Live, LiveBody};
 use super::{icmp, options};
 use crate::ast::{Body, Packet, Quoted};
 
-const LETTERS: [(Flags, char); 9] = [
-    (Flags::FIN, 'F'),
-    (Flags::SYN, 'S'),
-    (Flags::RST, 'R'),
-    (Flags::PSH, 'P'),
-    (Flags::ACK, '.'),
-    (Flags::URG, 'U'),
-    (Flags::ECE, 'E'),
-    (Flags::CWR, 'W'),
-    (Flags::AE, 'A'),
-];
+/// packetdrill's letters: tcpdump's, but for one.
+pub(crate) fn letters() -> impl Iterator<Item = (Flags, char)> {
+    Flags::LETTERS.into_iter().map(|(flag, c)| (flag, if flag == Flags::AE { 'A' } else { c }))
+}
 
 fn flags(bits: u16, ace: bool) -> String {
-    let shown = LETTERS.iter().take(if ace { 6 } else { 9 });
-    let mut text: String = shown.filter(|(f, _)| bits & f.0 != 0).map(|(_, c)| *c).collect();
+    let shown = letters().take(if ace { 6 } else { 9 });
+    let mut text: String = shown.filter(|(f, _)| bits & f.0 != 0).map(|(_, c)| c).collect();
     if ace {
         let n = u8::from(bits & Flags::AE.0 != 0) << 2
             | u8::from(bits & Flags::CWR.0 != 0) << 1

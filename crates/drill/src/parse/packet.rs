@@ -183,22 +183,12 @@ impl Parser {
         }
         let (mut bits, mut counter) = (0, None);
         for c in text.chars() {
-            bits |= match c {
-                'F' => Flags::FIN.0,
-                'S' => Flags::SYN.0,
-                'R' => Flags::RST.0,
-                'P' => Flags::PSH.0,
-                '.' => Flags::ACK.0,
-                'U' => Flags::URG.0,
-                'E' => Flags::ECE.0,
-                'W' => Flags::CWR.0,
-                'A' => Flags::AE.0,
-                '0'..='7' if counter.is_none() => {
-                    counter = c.to_digit(8);
-                    0
-                }
-                _ => return self.error(format!("invalid TCP flag {c:?}")),
-            };
+            let flag = crate::packet::letters().find(|(_, letter)| *letter == c);
+            match (flag, c) {
+                (Some((flag, _)), _) => bits |= flag.0,
+                (None, '0'..='7') if counter.is_none() => counter = c.to_digit(8),
+                (None, _) => return self.error(format!("invalid TCP flag {c:?}")),
+            }
         }
         let ecn = Flags::ECE.0 | Flags::CWR.0 | Flags::AE.0;
         if let Some(n) = counter {

@@ -42,18 +42,6 @@ pub struct CopyError {
     pub hint: Option<String>,
 }
 
-/// The letters of tcpdump.
-const LETTERS: &[(char, Flags)] = &[
-    ('F', Flags::FIN),
-    ('S', Flags::SYN),
-    ('R', Flags::RST),
-    ('P', Flags::PSH),
-    ('.', Flags::ACK),
-    ('U', Flags::URG),
-    ('E', Flags::ECE),
-    ('W', Flags::CWR),
-];
-
 /// Longest payload of a copy: what a packet of 1500 bytes takes.
 const MAX_DATA: usize = 1400;
 
@@ -177,7 +165,8 @@ impl core::fmt::Display for ForgedCopy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let mut words = String::new();
         if let Some(flags) = self.flags {
-            let letters: String = LETTERS.iter().filter(|l| flags.contains(l.1)).map(|l| l.0).collect();
+            let letters: String =
+                Flags::LETTERS.iter().filter(|l| flags.contains(l.0)).map(|l| l.1).collect();
             let _ = write!(words, " flags {letters}");
         }
         for (name, by) in [("seq", self.seq), ("ack", self.ack), ("tsval", self.tsval), ("tsecr", self.tsecr)]
@@ -203,7 +192,7 @@ impl core::fmt::Display for ForgedCopy {
 }
 
 fn flags(text: &str) -> Option<Flags> {
-    let each = text.chars().map(|c| LETTERS.iter().find(|l| l.0 == c).map(|l| l.1));
+    let each = text.chars().map(|c| Flags::LETTERS.iter().find(|l| l.1 == c).map(|l| l.0));
     each.collect::<Option<Vec<Flags>>>().map(|all| all.into_iter().fold(Flags(0), |a, b| a | b))
 }
 

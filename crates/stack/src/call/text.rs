@@ -22,7 +22,7 @@ pub use codec::{decode_call, decode_result, encode_call, encode_result};
 pub use expect::Expect;
 pub use parse::parse_call;
 pub use show::{errno_text, result_text};
-pub use tcp_info::field as tcp_info_field;
+pub use tcp_info::FIELDS as TCP_INFO_FIELDS;
 
 use super::Fd;
 

@@ -1,7 +1,7 @@
 //! IPv4 options, kept as bytes and read one by one (RFC 791 §3.1, RFC 2113). Linux: ip_options.c.
 
 use crate::ParseError;
-use crate::field::u16_at;
+use crate::field::{option_data, u16_at};
 use core::fmt;
 
 /// Up to 40 bytes of options with their padding, a multiple of four long.
@@ -173,14 +173,13 @@ impl<'a> Iterator for OptionIter<'a> {
                 self.at += 1;
                 Some(Ok((at, Opt::Nop)))
             }
-            kind => match rest.get(1).map(|&n| usize::from(n)) {
-                Some(n) if n >= 2 && n <= rest.len() => {
-                    self.at += n;
-                    Some(Ok((at, typed(kind, &rest[2..n]))))
+            kind => match option_data(rest) {
+                Ok(data) => {
+                    self.at += 2 + data.len();
+                    Some(Ok((at, typed(kind, data))))
                 }
-                n => {
+                Err(value) => {
                     self.done = true;
-                    let value = n.unwrap_or(0);
                     Some(Err(ParseError::BadLength { what: "IPv4 option length", offset: at + 1, value }))
                 }
             },

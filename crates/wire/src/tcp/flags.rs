@@ -8,6 +8,19 @@ use core::ops::{BitOr, BitOrAssign, Sub};
 pub struct Flags(pub u16);
 
 impl Flags {
+    /// tcpdump's letters, in tcpdump's order.
+    pub const LETTERS: [(Flags, char); 9] = [
+        (Flags::FIN, 'F'),
+        (Flags::SYN, 'S'),
+        (Flags::RST, 'R'),
+        (Flags::PSH, 'P'),
+        (Flags::ACK, '.'),
+        (Flags::URG, 'U'),
+        (Flags::ECE, 'E'),
+        (Flags::CWR, 'W'),
+        (Flags::AE, 'e'),
+    ];
+
     /// No flag.
     pub const NONE: Flags = Flags(0);
     /// No more data from the sender.
@@ -125,19 +138,8 @@ impl Sub for Flags {
 impl fmt::Display for Flags {
     /// tcpdump's letters in tcpdump's order (`S`, `S.`, `P.`, `.`, `R`, `SEW`); `none` without any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LETTERS: [(Flags, char); 9] = [
-            (Flags::FIN, 'F'),
-            (Flags::SYN, 'S'),
-            (Flags::RST, 'R'),
-            (Flags::PSH, 'P'),
-            (Flags::ACK, '.'),
-            (Flags::URG, 'U'),
-            (Flags::ECE, 'E'),
-            (Flags::CWR, 'W'),
-            (Flags::AE, 'e'),
-        ];
-        let mut text = String::with_capacity(LETTERS.len());
-        text.extend(LETTERS.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, c)| c));
+        let mut text = String::with_capacity(Flags::LETTERS.len());
+        text.extend(Flags::LETTERS.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, c)| c));
         f.pad(if text.is_empty() { "none" } else { &text })
     }
 }

@@ -6,7 +6,7 @@
 
 use super::SeqNum;
 use crate::checksum::{Sum, sum, sum_header};
-use crate::field::{array, put, u16_at, u32_at};
+use crate::field::{array, option_data, put, u16_at, u32_at};
 use core::fmt;
 
 const EOL: u8 = 0;
@@ -178,7 +178,6 @@ impl Options {
 
     /// `wire` is at most 40 bytes long and a multiple of four.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "at most 40")]
     pub(super) fn parse(wire: &[u8]) -> Options {
         let mut options = Options::EMPTY;
         options.parse_into(wire);
@@ -187,7 +186,6 @@ impl Options {
 
     /// The same in place; `self` is [`Options::EMPTY`].
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "at most 40")]
     pub(super) fn parse_into(&mut self, wire: &[u8]) {
         // As Linux's tcp_parse_aligned_timestamp: nearly every segment begins like this.
         if let Some(first) = wire.first_chunk::<12>()
@@ -468,13 +466,11 @@ impl<'a> Iterator for OptionIter<'a> {
             self.at = self.bytes.len();
             return Some((at, Opt::EndOfList));
         }
-        let n = rest.get(1).map_or(0, |&n| usize::from(n));
-        if n < 2 || n > rest.len() {
+        let Ok(data) = option_data(rest) else {
             self.at = self.bytes.len();
             return Some((at, Opt::Malformed(rest)));
-        }
-        self.at += n;
-        let data = &rest[2..n];
+        };
+        self.at += 2 + data.len();
         let option = match (kind, data) {
             (MSS, [_, _]) => Opt::Mss(u16_at(data, 0)),
             (WINDOW, [shift]) => Opt::WindowScale(*shift),

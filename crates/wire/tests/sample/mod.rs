@@ -244,12 +244,11 @@ fn groups() -> Vec<Vec<u8>> {
         .emit(&mut records[8..]);
     let mut records6 = vec![0; 20];
     icmpv6::MldRecord { kind: igmp::RecordKind::TO_EXCLUDE, group: GROUP6, sources: &[] }.emit(&mut records6);
-    let query = icmpv6::MldQueryV2 { suppress: false, robustness: 2, interval_code: 125, sources: 0 };
-    let v3 = igmp::QueryV3 { suppress: false, robustness: 2, interval_code: 125, sources: 0 };
+    let query = igmp::SourceQuery { suppress: false, robustness: 2, interval_code: 125, sources: 0 };
     let mld2 = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
     vec![
         igmp_packet(M::Query { max_response_code: 100, group: GROUP, v3: None }, &[]),
-        igmp_packet(M::Query { max_response_code: 100, group: Ipv4Addr::UNSPECIFIED, v3: Some(v3) }, &[]),
+        igmp_packet(M::Query { max_response_code: 100, group: Ipv4Addr::UNSPECIFIED, v3: Some(query) }, &[]),
         igmp_packet(M::ReportV1 { group: GROUP }, &[]),
         igmp_packet(M::ReportV2 { group: GROUP }, &[]),
         igmp_packet(M::Leave { group: GROUP }, &[]),

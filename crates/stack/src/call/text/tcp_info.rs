@@ -6,8 +6,9 @@ use core::fmt::Write as _;
 /// Shortest and longest `struct tcp_info` that is read: kernel 4.4's to 6.18's. No other modelled option is as long.
 const LENGTHS: core::ops::RangeInclusive<usize> = 104..=400;
 
-/// Field, offset, bytes. Values are the host's byte order, as the kernel writes them; ours are little-endian.
-const FIELDS: &[(&str, usize, usize)] = &[
+/// Every field that is no bit field: name, offset, bytes. Values are the host's byte order, as the kernel writes them; ours
+/// are little-endian.
+pub const FIELDS: &[(&str, usize, usize)] = &[
     ("tcpi_state", 0, 1),
     ("tcpi_ca_state", 1, 1),
     ("tcpi_retransmits", 2, 1),
@@ -22,6 +23,11 @@ const FIELDS: &[(&str, usize, usize)] = &[
     ("tcpi_sacked", 28, 4),
     ("tcpi_lost", 32, 4),
     ("tcpi_retrans", 36, 4),
+    ("tcpi_fackets", 40, 4),
+    ("tcpi_last_data_sent", 44, 4),
+    ("tcpi_last_ack_sent", 48, 4),
+    ("tcpi_last_data_recv", 52, 4),
+    ("tcpi_last_ack_recv", 56, 4),
     ("tcpi_pmtu", 60, 4),
     ("tcpi_rcv_ssthresh", 64, 4),
     ("tcpi_rtt", 68, 4),
@@ -34,6 +40,7 @@ const FIELDS: &[(&str, usize, usize)] = &[
     ("tcpi_rcv_space", 96, 4),
     ("tcpi_total_retrans", 100, 4),
     ("tcpi_pacing_rate", 104, 8),
+    ("tcpi_max_pacing_rate", 112, 8),
     ("tcpi_bytes_acked", 120, 8),
     ("tcpi_bytes_received", 128, 8),
     ("tcpi_segs_out", 136, 4),
@@ -43,14 +50,29 @@ const FIELDS: &[(&str, usize, usize)] = &[
     ("tcpi_data_segs_in", 152, 4),
     ("tcpi_data_segs_out", 156, 4),
     ("tcpi_delivery_rate", 160, 8),
+    ("tcpi_busy_time", 168, 8),
+    ("tcpi_rwnd_limited", 176, 8),
+    ("tcpi_sndbuf_limited", 184, 8),
     ("tcpi_delivered", 192, 4),
     ("tcpi_delivered_ce", 196, 4),
     ("tcpi_bytes_sent", 200, 8),
     ("tcpi_bytes_retrans", 208, 8),
     ("tcpi_dsack_dups", 216, 4),
     ("tcpi_reord_seen", 220, 4),
+    ("tcpi_rcv_ooopack", 224, 4),
     ("tcpi_snd_wnd", 228, 4),
     ("tcpi_rcv_wnd", 232, 4),
+    ("tcpi_rehash", 236, 4),
+    ("tcpi_total_rto", 240, 2),
+    ("tcpi_total_rto_recoveries", 242, 2),
+    ("tcpi_total_rto_time", 244, 4),
+    ("tcpi_received_ce", 248, 4),
+    ("tcpi_delivered_e1_bytes", 252, 4),
+    ("tcpi_delivered_e0_bytes", 256, 4),
+    ("tcpi_delivered_ce_bytes", 260, 4),
+    ("tcpi_received_e1_bytes", 264, 4),
+    ("tcpi_received_e0_bytes", 268, 4),
+    ("tcpi_received_ce_bytes", 272, 4),
 ];
 
 /// What a reader of a ladder wants of it; `--json` has the rest.
@@ -70,7 +92,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// A field's value; `None` when it is none of a `struct tcp_info`, or this kernel's is too short to have it.
-pub fn field(info: &[u8], name: &str) -> Option<u64> {
+pub(super) fn field(info: &[u8], name: &str) -> Option<u64> {
     let (_, at, len) = *FIELDS.iter().find(|f| f.0 == name)?;
     let bytes = info.get(at..at + len).filter(|_| LENGTHS.contains(&info.len()))?;
     Some(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
@@ -94,7 +116,7 @@ mod tests {
 
     /// A structure as long as 6.18's in which every field has its own value.
     fn info() -> Vec<u8> {
-        let mut bytes = vec![0; 248];
+        let mut bytes = vec![0; 280];
         for (n, (_, at, len)) in FIELDS.iter().enumerate() {
             bytes[*at..at + len].copy_from_slice(&(n as u64 + 1).to_le_bytes()[..*len]);
         }
