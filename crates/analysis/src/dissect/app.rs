@@ -5,6 +5,7 @@
 use super::http1::Http1;
 use super::http2::Http2;
 use super::tls::Tls;
+use super::websocket::WebSocket;
 use super::{KeyLog, Layer, dns};
 
 /// Ports where DNS is expected: plain, over TLS, multicast.
@@ -54,6 +55,7 @@ enum Kind {
     Http1(Box<Http1>),
     Http2(Box<Http2>),
     Tls(Box<Tls>),
+    WebSocket(Box<WebSocket>),
 }
 
 impl Default for App {
@@ -105,6 +107,7 @@ impl App {
             Kind::Http1(http) => http.feed(dir, bytes, cx),
             Kind::Http2(http) => http.feed(dir, bytes, cx),
             Kind::Tls(tls) => tls.feed(dir, bytes, cx),
+            Kind::WebSocket(ws) => ws.feed(dir, bytes, cx),
             Kind::Unknown(seen) => {
                 seen[dir].extend_from_slice(&bytes[..bytes.len().min(LOOK_AT)]);
                 let ports = if self.depth == 0 { &cx.ports[..] } else { &cx.ports[1..] };
@@ -133,8 +136,10 @@ impl App {
     /// What a 101 response agreed on.
     pub(super) fn upgraded(to: &str, depth: u8) -> App {
         let mut app = App::deeper(depth);
-        if to == "h2c" {
-            app.agreed("h2");
+        match to {
+            "h2c" => app.agreed("h2"),
+            "websocket" => app.kind = Kind::WebSocket(Box::default()),
+            _ => {}
         }
         app
     }
@@ -147,6 +152,7 @@ impl App {
             Kind::Http1(http) => http.feed(dir, bytes, cx),
             Kind::Http2(http) => http.feed(dir, bytes, cx),
             Kind::Tls(tls) => tls.feed(dir, bytes, cx),
+            Kind::WebSocket(ws) => ws.feed(dir, bytes, cx),
             Kind::Opaque | Kind::Unknown(_) => {}
         }
     }
@@ -160,6 +166,7 @@ impl App {
             Kind::Http1(http) => http.lost(dir, missing),
             Kind::Http2(http) => http.lost(dir, missing),
             Kind::Tls(tls) => tls.lost(dir),
+            Kind::WebSocket(ws) => ws.lost(dir, missing),
         }
     }
 
@@ -168,7 +175,7 @@ impl App {
         match &mut self.kind {
             Kind::Http1(http) => http.end(dir, cx),
             Kind::Tls(tls) => tls.end(dir, cx),
-            Kind::Opaque | Kind::Unknown(_) | Kind::Dns(_) | Kind::Http2(_) => {}
+            Kind::Opaque | Kind::Unknown(_) | Kind::Dns(_) | Kind::Http2(_) | Kind::WebSocket(_) => {}
         }
     }
 
@@ -180,6 +187,7 @@ impl App {
             Kind::Http1(http) => http.part_of(dir),
             Kind::Http2(http) => http.part_of(dir),
             Kind::Tls(tls) => tls.part_of(dir),
+            Kind::WebSocket(ws) => ws.part_of(dir),
         }
     }
 

@@ -1,20 +1,27 @@
-//! UDP: what stands in each datagram. DNS by port or by its shape.
+//! UDP: what stands in each datagram. DNS on its ports; QUIC by its long header and its connections' IDs.
 
 use std::collections::BTreeMap;
 
 use super::app::DNS_PORTS;
+use super::quic::Quic;
 use super::{KeyLog, Layer, PacketLayers, dns};
 use crate::traffic::Transmission;
+
+/// Most datagrams whose content is remembered, so that a router's copy is named as the original.
+const MAX_SEEN: usize = 1 << 20;
 
 /// All datagrams of a journal.
 #[derive(Default)]
 pub(super) struct Datagrams {
     layers: BTreeMap<u32, Vec<Layer>>,
+    quic: Quic,
+    /// QUIC datagrams by their content, which no two have in common: the first packet with it.
+    seen: BTreeMap<(u64, usize), u32>,
 }
 
 impl Datagrams {
     /// A datagram, in the order of sending.
-    pub(super) fn datagram(&mut self, t: &Transmission, _keys: &KeyLog) {
+    pub(super) fn datagram(&mut self, t: &Transmission, keys: &KeyLog) {
         let (Some(h), Some(ip)) = (t.view.udp(), t.view.inner_ip()) else { return };
         let payload = t.view.payload();
         if payload.is_empty() || ip.is_fragment() {
@@ -23,6 +30,19 @@ impl Datagrams {
         let hinted = [h.src_port, h.dst_port].iter().any(|p| DNS_PORTS.contains(p));
         if let Some(layer) = dns::message(payload).filter(|_| hinted) {
             self.layers.insert(t.number, vec![layer]);
+            return;
+        }
+        let key = (digest(payload), payload.len());
+        if let Some(layers) = self.seen.get(&key).and_then(|n| self.layers.get(n)) {
+            self.layers.insert(t.number, layers.clone());
+            return;
+        }
+        let (src, dst) = ((ip.src, h.src_port), (ip.dst, h.dst_port));
+        if let Some(layers) = self.quic.datagram(src, dst, payload, keys) {
+            self.layers.insert(t.number, layers);
+            if self.seen.len() < MAX_SEEN {
+                self.seen.insert(key, t.number);
+            }
         }
     }
 
@@ -30,4 +50,9 @@ impl Datagrams {
     pub(super) fn layers(&self, number: u32, packet: &mut PacketLayers) {
         packet.layers.extend(self.layers.get(&number).into_iter().flatten().cloned());
     }
+}
+
+/// FNV-1a: equal content, equal number; no security wanted.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
 }

@@ -13,10 +13,13 @@ mod dns;
 mod header;
 mod http1;
 mod http2;
+mod http3;
 mod layers;
+mod quic;
 mod reader;
 mod stream;
 mod tls;
+mod websocket;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

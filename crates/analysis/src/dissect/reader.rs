@@ -25,6 +25,10 @@ impl<'a> Reader<'a> {
         self.left() == 0
     }
 
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
     pub(super) fn take(&mut self, n: usize) -> Option<&'a [u8]> {
         let end = self.at.checked_add(n)?;
         let bytes = self.bytes.get(self.at..end)?;
@@ -56,10 +60,6 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u32(&mut self) -> Option<u32> {
         self.take(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
-    }
-
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        self.uint(8)
     }
 
     /// Bytes behind their length of one octet.

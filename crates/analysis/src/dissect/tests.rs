@@ -68,12 +68,33 @@ fn http2_without_tls_shows_frames_and_what_its_table_saves() {
     assert_eq!(
         texts,
         [
-            "HTTP2 Magic, SETTINGS[0] MAX_CONCURRENT_STREAMS 100, HEADERS[1] GET / (17 B, 36 saved; table 1 entry 57 B)",
-            "HTTP2 HEADERS[3] GET / (12 B, 62 saved; table 2 entries 110 B)",
+            "HTTP2 Magic, SETTINGS[0] MAX_CONCURRENT_STREAMS 100, HEADERS[1] GET / (17 B, 35 saved; table 1 entry 57 B)",
+            "HTTP2 HEADERS[3] GET / (12 B, 61 saved; table 2 entries 110 B)",
             "HTTP2 HEADERS[1] 200 (1 B, 9 saved; table 0 entries 0 B)",
             "HTTP2 DATA[1] 4 B END_STREAM, GOAWAY[0] NO_ERROR last stream 3, RST_STREAM[3] CANCEL",
         ]
     );
+}
+
+#[test]
+fn websocket_frames_follow_their_upgrade_in_any_pieces() {
+    let ask = b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let yes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x05Hello\x89\x00\x88\x05\x03\xe8bye";
+    // RFC 6455 §5.7: the masked "Hello".
+    let masked = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+    let long = [&[0x82, 126, 1, 0][..], &[7; 256]].concat();
+    let texts = told(
+        &[(0, ask), (1, yes), (0, &masked[..3]), (0, &masked[3..]), (1, &long[..100]), (1, &long[100..])],
+        [40000, 80],
+    );
+    assert_eq!(texts[0], "HTTP GET /chat HTTP/1.1 Host: a Upgrade: websocket");
+    assert_eq!(
+        texts[1],
+        "HTTP 101 Switching Protocols Upgrade: websocket | WebSocket Text [FIN] 5 B \"Hello\", Ping [FIN] 0 B, \
+         Connection Close [FIN] 5 B code 1000 bye"
+    );
+    assert_eq!(texts[2..5], ["[WebSocket]", "WebSocket Text [FIN] [MASKED] 5 B \"Hello\"", "[WebSocket]"]);
+    assert_eq!(texts[5], "WebSocket Binary [FIN] 256 B");
 }
 
 #[test]
@@ -161,6 +182,46 @@ proptest! {
         app.end(0, &mut cx);
         app.end(1, &mut cx);
         prop_assert!(cx.layers.len() <= super::MAX_LAYERS);
+    }
+
+    #[test]
+    fn no_datagrams_break_quic(
+        datagrams in prop::collection::vec((any::<bool>(), prop_oneof![
+            Just(vec![0xc0, 0, 0, 0, 1]), Just(vec![0xc3, 0x6b, 0x33, 0x43, 0xcf, 4, 1, 2, 3, 4, 0]),
+            Just(vec![0xe0, 0, 0, 0, 1, 4, 1, 2, 3, 4, 0]), Just(vec![0x80, 0, 0, 0, 0]), Just(vec![0x40, 1, 2, 3, 4]),
+        ], prop::collection::vec(any::<u8>(), 0..100)), 1..20)
+    ) {
+        let keys = KeyLog::default();
+        let mut quic = super::quic::Quic::default();
+        let ends = [(ip("192.0.2.1"), 40000), (ip("192.0.2.2"), 443)];
+        for (back, begin, rest) in &datagrams {
+            let bytes = [&begin[..], rest].concat();
+            let (src, dst) = if *back { (ends[1], ends[0]) } else { (ends[0], ends[1]) };
+            let _ = quic.datagram(src, dst, &bytes, &keys);
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_http3_or_its_tables(
+        pieces in prop::collection::vec((0..12_u64, 0..2_usize, prop::collection::vec(any::<u8>(), 0..60), any::<bool>()), 1..30)
+    ) {
+        let keys = KeyLog::default();
+        let mut http3 = super::http3::Http3::default();
+        let mut cx = Cx::new(&keys, [0, 443], 1);
+        for (id, dir, bytes, end) in &pieces {
+            http3.feed(*id, *dir, bytes, &mut cx);
+            if *end {
+                http3.end(*id, *dir, &mut cx);
+            }
+        }
+    }
+
+    #[test]
+    fn no_payload_of_quic_frames_breaks_their_reader(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut r = super::reader::Reader::new(&bytes);
+        while let Some(frame) = super::quic::frame::next(&mut r) {
+            prop_assert!(frame.range.1 > frame.range.0);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The decoder remembers how each field was coded, so that a reader sees what the dynamic table saves.
 
 pub(super) mod huffman;
+pub(super) mod qpack;
 pub(super) mod tables;
 
 use std::collections::VecDeque;

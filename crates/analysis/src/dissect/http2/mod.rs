@@ -60,8 +60,9 @@ pub(super) fn looks_like(bytes: &[u8]) -> Option<bool> {
     }
     // A first frame of a server: SETTINGS of stream 0 without flags, a multiple of six bytes (RFC 9113 §6.5).
     let head = Header::read(bytes);
-    let fits =
-        |h: &Header| h.ty == SETTINGS && h.flags == 0 && h.stream == 0 && h.len % 6 == 0 && h.len <= 120;
+    let fits = |h: &Header| {
+        h.ty == SETTINGS && h.flags == 0 && h.stream == 0 && h.len.is_multiple_of(6) && h.len <= 120
+    };
     match head {
         Some(h) => Some(fits(&h)),
         None => {

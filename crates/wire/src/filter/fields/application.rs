@@ -91,8 +91,11 @@ fn dns_records(m: &[u8], mut each: impl FnMut(u16, u32, &[u8])) -> Option<()> {
     Some(())
 }
 
+/// Type, version, length, content and what follows.
+type TlsRecord<'a> = (u8, u16, u16, &'a [u8], &'a [u8]);
+
 /// A TLS record at the front: type, version, content (as much of it as there is), and what follows it.
-fn tls_record(b: &[u8]) -> Option<(u8, u16, u16, &[u8], &[u8])> {
+fn tls_record(b: &[u8]) -> Option<TlsRecord<'_>> {
     let (ty, version, len) = (*b.first()?, u16_at(b, 1)?, u16_at(b, 3)?);
     let plausible = (20..=23).contains(&ty) && (0x0300..=0x0304).contains(&version);
     let plausible = plausible && len > 0 && usize::from(len) <= (1 << 14) + 2048;
