@@ -62,16 +62,46 @@ pub const KINDS: &[Kind] = &[
         schema: || schemars::schema_for!(echo::Echo),
     },
     Kind {
+        name: "event-listener",
+        about: "hears a server's events by polling, long polling or server-sent events, and tells how late and at what cost",
+        read: http::load::read_listener,
+        schema: || schemars::schema_for!(http::load::EventListener),
+    },
+    Kind {
         name: "getaddrinfo",
         about: "looks names up as programs do and prints what they get, and after how long",
         read: from_table::<dns::getent::GetAddrInfo>,
         schema: || schemars::schema_for!(dns::getent::GetAddrInfo),
     },
     Kind {
+        name: "http-proxy",
+        about: "a reverse proxy with nginx's rules for 499, 502, 504 and the next upstream server",
+        read: http::proxy::read,
+        schema: || schemars::schema_for!(http::proxy::HttpProxy),
+    },
+    Kind {
         name: "http-server",
         about: "a web server with pages, handlers and limits: HTTP/1.0, 1.1 and 2",
         read: http::server::read,
         schema: || schemars::schema_for!(http::server::HttpServer),
+    },
+    Kind {
+        name: "page-load",
+        about: "fetches a page with its objects by one version of HTTP and tells what it cost",
+        read: http::load::read_page_load,
+        schema: || schemars::schema_for!(http::load::PageLoad),
+    },
+    Kind {
+        name: "rpc-client",
+        about: "calls a service by JSON over HTTP or by length-prefixed bytes and tells what it cost",
+        read: http::load::read_rpc_client,
+        schema: || schemars::schema_for!(http::load::RpcClient),
+    },
+    Kind {
+        name: "rpc-server",
+        about: "a service that adds numbers, by length-prefixed bytes",
+        read: from_table::<http::load::RpcServer>,
+        schema: || schemars::schema_for!(http::load::RpcServer),
     },
 ];
 
@@ -85,6 +115,7 @@ pub struct Command {
 
 /// All commands, by name.
 pub const COMMANDS: &[Command] = &[
+    Command { name: "curl", read: http::curl::read },
     Command { name: "dig", read: dns::dig::command },
     Command { name: "getent", read: dns::getent::command },
     Command { name: "host", read: dns::getent::host_command },

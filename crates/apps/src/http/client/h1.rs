@@ -59,6 +59,7 @@ struct Shared {
     closed: AtomicBool,
     in_flight: AtomicUsize,
     stop: Notify,
+    freed: Notify,
 }
 
 /// An answer that is waited for.
@@ -120,6 +121,16 @@ impl Http1 {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Waits until the next answer was read or the connection is closed.
+    pub(crate) async fn idle(&self) {
+        let freed = self.shared.freed.notified();
+        tokio::pin!(freed);
+        freed.as_mut().enable();
+        if self.in_flight() > 0 && !self.is_closed() {
+            freed.await;
+        }
     }
 
     /// A request is about to be sent.
@@ -399,6 +410,7 @@ impl Reader {
             if !stays {
                 break;
             }
+            self.shared.freed.notify_waiters();
             (self.free)(Freed::Ready(conn));
         }
         self.shared.closed.store(true, Ordering::Release);
@@ -413,6 +425,7 @@ impl Reader {
         {
             drop(write.take());
         }
+        self.shared.freed.notify_waiters();
         (self.free)(Freed::Closed);
     }
 

@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout};
 pub use error::{Error, TlsError};
 pub use types::{Body, ConnectionInfo, Event, Headers, Pushed, Request, Response, Timings, Trace, Upgraded};
 
-pub(crate) use h1::write_fields;
+pub(crate) use h1::{Freed, Http1, Outgoing, write_fields};
 pub(crate) use types::Marks;
 
 use super::stream::{BoxStream, Counts};

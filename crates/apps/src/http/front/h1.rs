@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::message::{Never, Outgoing, is_ambiguous};
-use super::{Answer, Ends, Entry, Exchange, Front, LINGER, LINGER_BYTES, RequestBody};
+use super::{Answer, Ends, Entry, Exchange, Front, LINGER, LINGER_BYTES, Note, RequestBody};
 use crate::http::client::locked;
 use crate::http::stream::BoxStream;
 
@@ -252,6 +252,7 @@ async fn respond(
         local: ends.local,
         secure: ends.secure,
         connection: ends.number,
+        note: Note::default(),
         method: parts.method,
         headers: parts.headers,
     };
@@ -267,7 +268,7 @@ async fn respond(
         Some(mut answer) => {
             let mut entry = Entry::new(front.clone(), &exchange);
             front.complete(&mut answer);
-            entry.answered(&mut answer);
+            entry.answered(&answer);
             (answer, entry)
         }
     };

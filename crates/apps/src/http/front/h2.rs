@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::message::is_ambiguous;
-use super::{Answer, AnswerBody, Ends, Entry, Exchange, Front, LINGER, RequestBody};
+use super::{Answer, AnswerBody, Ends, Entry, Exchange, Front, LINGER, Note, RequestBody};
 use crate::http::client::locked;
 use crate::http::stream::BoxStream;
 
@@ -177,6 +177,7 @@ async fn stream_of(
         local: ends.local,
         secure: ends.secure,
         connection: ends.number,
+        note: Note::default(),
         method: parts.method,
         headers: parts.headers,
     };
@@ -190,7 +191,7 @@ async fn stream_of(
             let mut entry = Entry::new(front.clone(), &exchange);
             let mut answer = Answer::error(http::StatusCode::URI_TOO_LONG);
             front.complete(&mut answer);
-            entry.answered(&mut answer);
+            entry.answered(&answer);
             return (answer, entry);
         }
         front.answer(exchange).await

@@ -9,7 +9,7 @@ use http::header::{REFERER, USER_AGENT};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Answer, Exchange, Front};
+use super::{Answer, Exchange, Front, Note};
 
 /// Which line is written.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) struct Entry {
     bytes: u64,
     referer: Option<String>,
     agent: Option<String>,
-    extra: String,
+    note: Note,
 }
 
 impl Entry {
@@ -56,7 +56,7 @@ impl Entry {
             bytes: 0,
             referer,
             agent,
-            extra: String::new(),
+            note: exchange.note.clone(),
         }
     }
 
@@ -70,13 +70,12 @@ impl Entry {
             bytes: 0,
             referer: None,
             agent: None,
-            extra: String::new(),
+            note: Note::default(),
         }
     }
 
-    pub(super) fn answered(&mut self, answer: &mut Answer) {
+    pub(super) fn answered(&mut self, answer: &Answer) {
         self.status = answer.status.as_u16();
-        self.extra = core::mem::take(&mut answer.log);
     }
 
     pub(super) fn sent(&mut self, n: usize) {
@@ -97,7 +96,7 @@ impl Drop for Entry {
             let text = |value: &Option<String>| value.as_deref().map_or_else(|| "-".into(), escape);
             line.push_str(&format!(" \"{}\" \"{}\"", text(&self.referer), text(&self.agent)));
         }
-        line.push_str(&self.extra);
+        line.push_str(&self.note.take());
         self.front.cx.print(line);
     }
 }

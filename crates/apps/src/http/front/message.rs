@@ -7,6 +7,7 @@ use core::time::Duration;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Entry;
+use crate::http::client::locked;
 use crate::http::stream::BoxStream;
 
 /// A request.
@@ -42,6 +44,23 @@ pub struct Exchange {
     pub secure: bool,
     /// The number of its connection, from 0.
     pub connection: u64,
+    /// What its handler adds to its line of the access log, whatever becomes of it.
+    pub note: Note,
+}
+
+/// The end of a line of the access log.
+#[derive(Clone, Debug, Default)]
+pub struct Note(Arc<Mutex<String>>);
+
+impl Note {
+    /// Replaces it.
+    pub fn set(&self, text: String) {
+        *locked(&self.0) = text;
+    }
+
+    pub(super) fn take(&self) -> String {
+        core::mem::take(&mut locked(&self.0))
+    }
 }
 
 impl Exchange {
@@ -143,8 +162,6 @@ pub struct Answer {
     pub close: bool,
     /// Paths to push with it (HTTP/2).
     pub push: Vec<String>,
-    /// What a proxy adds to its line of the access log.
-    pub log: String,
 }
 
 impl Answer {
@@ -156,7 +173,6 @@ impl Answer {
             body: AnswerBody::Whole(Bytes::new()),
             close: false,
             push: Vec::new(),
-            log: String::new(),
         }
     }
 

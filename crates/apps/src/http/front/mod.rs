@@ -19,9 +19,9 @@ use super::client::{BoxFuture, Secured, TlsError};
 use super::stream::BoxStream;
 use crate::Cx;
 
-pub(crate) use log::Entry;
 pub use log::LogFormat;
-pub use message::{Answer, AnswerBody, BodyError, Exchange, RequestBody};
+pub(crate) use log::{Entry, version};
+pub use message::{Answer, AnswerBody, BodyError, Exchange, Note, RequestBody};
 
 /// Answers requests.
 pub trait Handle: Send + Sync {
@@ -36,12 +36,8 @@ pub trait Handle: Send + Sync {
 
 /// Takes TLS off a connection.
 pub trait Accept: Send + Sync {
-    /// The handshake; the protocols that ALPN may choose from, best first.
-    fn accept<'a>(
-        &'a self,
-        stream: BoxStream,
-        alpn: &'a [&'static str],
-    ) -> BoxFuture<'a, Result<Secured, TlsError>>;
+    /// The handshake.
+    fn accept(&self, stream: BoxStream) -> BoxFuture<'_, Result<Secured, TlsError>>;
 }
 
 /// Limits and times, named as nginx's directives where it has one.
@@ -115,6 +111,17 @@ pub(crate) struct Versions {
     pub(crate) http2: bool,
 }
 
+impl Versions {
+    /// In ALPN.
+    pub(crate) fn alpn(self) -> &'static [&'static str] {
+        match self {
+            Versions { http1: true, http2: true } => &["h2", "http/1.1"],
+            Versions { http1: false, http2: true } => &["h2"],
+            Versions { http2: false, .. } => &["http/1.1"],
+        }
+    }
+}
+
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
@@ -134,6 +141,19 @@ impl Front {
         handler: Arc<dyn Handle>,
     ) -> Arc<Front> {
         Arc::new(Front { limits, versions, server, log, cx, handler, connections: AtomicU64::new(0) })
+    }
+
+    /// Serves a port for ever; says so when it cannot.
+    pub(crate) async fn run(self: Arc<Self>, port: Option<u16>, tls: Option<&crate::tls::ServerOptions>) {
+        let cx = self.cx.clone();
+        let port = port.unwrap_or(if tls.is_some() { 443 } else { 80 });
+        let tls = match tls.map(|tls| super::tls::Server::new(tls, self.versions.alpn(), &cx)).transpose() {
+            Ok(tls) => tls.map(|tls| Arc::new(tls) as Arc<dyn Accept>),
+            Err(error) => return cx.print(format!("[emerg] {}", error.text)),
+        };
+        if let Err(error) = self.serve(port, tls).await {
+            cx.print(format!("[emerg] bind() to 0.0.0.0:{port} failed ({error})"));
+        }
     }
 
     /// Serves a port for ever.
@@ -172,12 +192,7 @@ impl Front {
         let number = self.connections.fetch_add(1, Ordering::Relaxed);
         let ends = Ends { local, peer, secure: tls.is_some(), number };
         let Some(tls) = tls else { return self.plain(Box::new(stream), ends).await };
-        let alpn: &[&'static str] = match self.versions {
-            Versions { http1: true, http2: true } => &["h2", "http/1.1"],
-            Versions { http1: false, http2: true } => &["h2"],
-            _ => &["http/1.1"],
-        };
-        let handshake = tls.accept(Box::new(stream), alpn);
+        let handshake = tls.accept(Box::new(stream));
         match tokio::time::timeout(self.limits.client_header_timeout, handshake).await {
             Ok(Ok(secured)) if secured.alpn.as_deref() == Some("h2") => {
                 h2::serve(self, secured.stream, ends).await
@@ -210,7 +225,7 @@ impl Front {
         let mut entry = Entry::new(self.clone(), &exchange);
         let mut answer = self.handler.clone().handle(exchange).await;
         self.complete(&mut answer);
-        entry.answered(&mut answer);
+        entry.answered(&answer);
         (answer, entry)
     }
 

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::client::BoxFuture;
 use super::front::{Answer, Exchange, Front, Handle, Limits, LogFormat, Versions};
 use crate::app::read_table;
+use crate::tls::ServerOptions;
 use crate::units::{Size, Span};
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
 use handlers::Memory;
@@ -30,8 +31,10 @@ use select::select;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpServer {
-    /// The port of plain HTTP; 80 unless given.
+    /// Its port; 80 unless given, 443 with TLS.
     pub port: Option<u16>,
+    /// Its TLS; without it the server speaks plain HTTP.
+    pub tls: Option<ServerOptions>,
     /// Which versions it speaks: "1.1" means 1.0 and 1.1; both unless given.
     pub versions: Option<Vec<Spoken>>,
     /// What it says in `Server`; "wirelab" unless given, nothing when empty.
@@ -120,7 +123,7 @@ impl HttpServer {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read(table: &Map<String, Value>, _: &Env) -> Result<Ready, Vec<Problem>> {
+pub fn read(table: &Map<String, Value>, env: &Env) -> Result<Ready, Vec<Problem>> {
     let server: HttpServer = read_table(table)?;
     let mut problems = Vec::new();
     let mut check = |at: &[&str], pages: &BTreeMap<String, Page>| {
@@ -134,6 +137,10 @@ pub fn read(table: &Map<String, Value>, _: &Env) -> Result<Ready, Vec<Problem>> 
     check(&["pages"], &server.pages);
     for (name, host) in &server.hosts {
         check(&["hosts", name, "pages"], &host.pages);
+    }
+    for mut problem in server.tls.iter().flat_map(|tls| tls.check(env)) {
+        problem.path.insert(0, "tls".into());
+        problems.push(problem);
     }
     if server.versions.as_ref().is_some_and(Vec::is_empty) {
         let message = "a server speaks at least one version".into();
@@ -151,12 +158,9 @@ impl App for HttpServer {
         Box::pin(async move {
             let server = self.server.clone().unwrap_or_else(|| SERVER.into());
             let sites = Arc::new(Sites::new(&self));
-            let front =
-                Front::new(self.limits(), self.versions(), server, self.access_log, cx.clone(), sites);
-            let port = self.port.unwrap_or(80);
-            if let Err(error) = front.serve(port, None).await {
-                cx.print(format!("[emerg] bind() to 0.0.0.0:{port} failed ({error})"));
-            }
+            let versions = self.versions();
+            let front = Front::new(self.limits(), versions, server, self.access_log, cx.clone(), sites);
+            front.run(self.port, self.tls.as_ref()).await;
             1
         })
     }
