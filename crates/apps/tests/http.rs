@@ -511,3 +511,275 @@ fn a_table_with_mistakes_is_refused_at_its_place() {
         assert!(problems[0].message.contains(says), "{:?}", problems[0]);
     }
 }
+
+/// `curl` with these words against the pages, and its exit status and lines.
+fn curl(table: &serde_json::Value, words: &str) -> (i32, String) {
+    let mut world = World::new(Duration::from_millis(10));
+    world.serve("http-server", table);
+    let words: Vec<&str> = words.split('|').collect();
+    let (status, lines) = world.command(&words);
+    (status, lines.join("\n"))
+}
+
+#[test]
+fn curl_ends_with_the_codes_and_words_of_curl() {
+    let mut table = pages();
+    table["pages"]["/loop"] = json!({ "location": "/loop" });
+    table["pages"]["/teapot"] = json!({ "status": 418, "body": "short and stout" });
+    for (words, status, text) in [
+        ("curl|http://server/", 0, "hello"),
+        ("curl|server", 0, "hello"),
+        ("curl|-L|http://server/old", 0, "hello"),
+        ("curl|-d|a=1&b=2|http://server/form", 0, "a = 1\nb = 2"),
+        ("curl|-G|-d|a=1|http://server/form?c=2", 0, "c = 2\na = 1"),
+        ("curl|-r|1-2|http://server/", 0, "el"),
+        (
+            "curl|-w|%{http_code} %{time_connect} %{time_total} %{num_connects}|-o|/dev/null|http://server/",
+            0,
+            "200 0.020000 0.040000 1",
+        ),
+        // Two addresses, IPv6 first: a round trip each.
+        ("curl|-sS|http://nowhere.invalid/", 6, "curl: (6) Could not resolve host: nowhere.invalid"),
+        (
+            "curl|http://server:81/",
+            7,
+            "curl: (7) Failed to connect to server port 81 after 40 ms: Couldn't connect to server",
+        ),
+        (
+            "curl|-m|1|http://server/slow",
+            28,
+            "curl: (28) Operation timed out after 1000 milliseconds with 0 bytes received",
+        ),
+        ("curl|-f|http://server/teapot", 22, "curl: (22) The requested URL returned error: 418"),
+        ("curl|http://server/teapot", 0, "short and stout"),
+        ("curl|-L|--max-redirs|3|http://server/loop", 47, "curl: (47) Maximum (3) redirects followed"),
+        ("curl|ftp://server/", 1, "curl: (1) Protocol \"ftp\" not supported or disabled in libcurl"),
+        ("curl|--resolve|other.example:80:192.0.2.2|http://other.example/", 0, "another host"),
+        ("curl|-H|Host: other.example|http://server/", 0, "another host"),
+        ("curl|--http2-prior-knowledge|-w|%{http_version}|http://server/", 0, "hello\n2"),
+        ("curl|-s|-f|http://server/teapot", 22, ""),
+    ] {
+        assert_eq!(curl(&table, words), (status, text.to_string()), "{words}");
+    }
+}
+
+#[test]
+fn curl_v_shows_the_heads_and_the_kept_connection() {
+    let (status, text) = curl(&pages(), "curl|-v|http://server/|http://server/missing");
+    assert_eq!(status, 0);
+    for line in [
+        "*   Trying 192.0.2.2:80...",
+        "* Connected to server (192.0.2.2) port 80",
+        "> GET / HTTP/1.1",
+        "> Host: server",
+        "> User-Agent: curl/7.88.1",
+        "> Accept: */*",
+        "< HTTP/1.1 200 OK",
+        "< Content-Length: 5",
+        "* Connection #0 to host server left intact",
+        "* Re-using existing connection #0 with host server",
+        "< HTTP/1.1 404 Not Found",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn curl_reads_broken_answers_with_its_codes() {
+    let codes: &[(&[u8], i32)] = &[
+        (b"", 52),
+        (b"HTTP/1.1 200", 56),
+        (b"hello\r\n", 1),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", 18),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", 8),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", 61),
+    ];
+    for (answer, code) in codes {
+        let mut world = World::new(Duration::from_millis(1));
+        world.raw_server(answer.to_vec());
+        let (status, lines) = world.command(&["curl", "--compressed", "http://server/"]);
+        assert_eq!(status, *code, "{lines:?}");
+        assert!(lines.last().unwrap().starts_with(&format!("curl: ({code}) ")), "{lines:?}");
+    }
+}
+
+#[test]
+fn curl_tries_again_after_1_2_and_4_seconds() {
+    let table = json!({ "pages": { "/": { "status": 503, "body": "busy" } } });
+    let mut world = World::new(Duration::from_millis(10));
+    world.serve("http-server", &table);
+    let (status, lines) = world.command(&["curl", "--retry", "3", "-w", "%{http_code}", "http://server/"]);
+    assert_eq!(status, 0);
+    assert!(
+        lines.contains(&"Warning: Problem: HTTP error. Will retry in 4 seconds. 1 retries left.".into()),
+        "{lines:?}"
+    );
+    // 1 + 2 + 4 s, one connection and four round trips.
+    assert_eq!(world.lab.now().as_nanos(), 7_100_000_000);
+}
+
+#[test]
+fn a_wrong_command_line_is_refused_at_its_word() {
+    let read = |words: &str| {
+        let words: Vec<String> = words.split('|').map(str::to_string).collect();
+        (apps::command("curl").unwrap().read)(&words, &apps::Env::default()).map(drop).unwrap_err()
+    };
+    for (words, word, says) in [
+        ("curl", 1, "no URL"),
+        ("curl|--frobnicate|http://a/", 1, "option --frobnicate: is unknown"),
+        ("curl|-sZ|http://a/", 1, "option -Z: is unknown"),
+        ("curl|http://a/|-m", 3, "requires parameter"),
+        ("curl|-m|soon|http://a/", 2, "numerical"),
+        ("curl|-H|no colon|http://a/", 2, "header field"),
+        ("curl|-d|@file|http://a/", 2, "no files"),
+        ("curl|-X|a b|http://a/", 2, "no method"),
+        ("curl|--resolve|x|http://a/", 2, "RESOLVE"),
+        ("curl|--cacert|nobody|http://a/", 2, "no certificate"),
+    ] {
+        let error = read(words);
+        assert_eq!(error.word, word, "{words}: {error:?}");
+        assert!(error.message.contains(says), "{words}: {error:?}");
+    }
+}
+
+/// A proxy on port 80 of the server before upstream servers on its other ports.
+fn proxied(proxy: &serde_json::Value, upstream: &[(u16, serde_json::Value)]) -> World {
+    let mut world = World::new(Duration::from_millis(10));
+    for (port, pages) in upstream {
+        world.serve("http-server", &json!({ "port": port, "access_log": "off", "pages": pages }));
+    }
+    world.serve("http-proxy", proxy);
+    world
+}
+
+#[test]
+fn the_proxy_answers_502_and_504_as_nginx_does() {
+    let proxy =
+        json!({ "upstream": ["server:8080"], "proxy_read_timeout": "1s", "proxy_connect_timeout": "2s" });
+    let upstream = json!({ "/": { "body": "upstream" }, "/slow": { "delay": "5s" } });
+    let mut world = proxied(&proxy, &[(8080, upstream)]);
+    let get =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n").into_bytes();
+    assert!(world.client(raw(get("/"))).ends_with("upstream"));
+    assert!(world.client(raw(get("/slow"))).starts_with("HTTP/1.1 504 Gateway Time"));
+    let log = world.lines();
+    assert!(
+        log[0].contains("\"GET / HTTP/1.1\" 200 8 ") && log[0].contains(" ua=\"192.0.2.2:8080\" us=\"200\""),
+        "{}",
+        log[0]
+    );
+    assert!(
+        log[1].starts_with(
+            "[error] upstream timed out (110: Connection timed out) while reading response header"
+        )
+    );
+    assert!(
+        log[2].contains(" 504 ") && log[2].contains("us=\"504\"") && log[2].contains("urt=\"1.000\""),
+        "{}",
+        log[2]
+    );
+
+    let mut world = proxied(&json!({ "upstream": ["server:9"] }), &[]);
+    assert!(world.client(raw(get("/"))).starts_with("HTTP/1.1 502 Bad Gateway"));
+    let log = world.lines();
+    assert!(
+        log[0].starts_with("[error] connect() failed (111: Connection refused) while connecting to upstream"),
+        "{}",
+        log[0]
+    );
+
+    let mut world = proxied(&json!({ "upstream": ["192.0.2.77:80"], "proxy_connect_timeout": "500ms" }), &[]);
+    let answer = world.client(raw(get("/")));
+    assert!(answer.starts_with("HTTP/1.1 504 ") || answer.starts_with("HTTP/1.1 502 "), "{answer}");
+}
+
+#[test]
+fn a_client_that_leaves_the_proxy_is_499_and_the_upstream_connection_is_closed() {
+    let mut world =
+        proxied(&json!({ "upstream": ["server:8080"] }), &[(8080, json!({ "/slow": { "delay": "5s" } }))]);
+    world.client(async {
+        let client = Client::new(Config::default());
+        let sending = client.send(Request::get("http://server/slow").unwrap());
+        assert!(tokio::time::timeout(Duration::from_secs(1), sending).await.is_err());
+    });
+    let log = world.lines();
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert!(log[0].contains("\"GET /slow HTTP/1.1\" 499 0 "), "{}", log[0]);
+    assert!(log[0].contains("ua=\"192.0.2.2:8080\" us=\"-\""), "{}", log[0]);
+}
+
+#[test]
+fn the_next_server_is_asked_unless_the_request_may_not_be_sent_twice() {
+    let broken = |method: &str| {
+        let proxy = json!({ "upstream": ["server:81", "server:8080"], "proxy_read_timeout": "1s" });
+        let mut world = proxied(
+            &proxy,
+            &[
+                (8080, json!({ "/": { "handler": "echo" } })),
+                (81, json!({ "/": { "delay": "9s", "handler": "echo" } })),
+            ],
+        );
+        let request =
+            format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let answer = world.client(raw(request.into_bytes()));
+        (answer.split(' ').nth(1).unwrap().to_string(), world.lines().pop().unwrap())
+    };
+    let (get, log) = broken("GET");
+    assert_eq!(get, "200");
+    assert!(log.contains("ua=\"192.0.2.2:81, 192.0.2.2:8080\" us=\"504, 200\""), "{log}");
+    let (post, log) = broken("POST");
+    assert_eq!(post, "504", "{log}");
+    // One that refuses is left out for ten seconds, and nothing was sent to it: POST goes on.
+    let proxy = json!({ "upstream": ["server:9", "server:8080"] });
+    let mut world = proxied(&proxy, &[(8080, json!({ "/": { "handler": "echo" } }))]);
+    for _ in 0..3 {
+        let answer = world.client(raw(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+        ));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let errors = world.lines().iter().filter(|line| line.starts_with("[error]")).count();
+    assert_eq!(errors, 1);
+}
+
+#[test]
+fn kept_upstream_connections_serve_again_and_their_death_costs_no_try() {
+    let proxy = json!({ "upstream": ["server:8080"], "keepalive": 4, "upstream_keepalive_timeout": "60s" });
+    let mut world = World::new(Duration::from_millis(10));
+    let pages = json!({ "/": { "handler": "echo" } });
+    world.serve(
+        "http-server",
+        &json!({ "port": 8080, "access_log": "off", "keepalive_timeout": "2s", "pages": pages }),
+    );
+    world.serve("http-proxy", &proxy);
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let first = world.client(raw(get.to_vec()));
+    assert!(first.contains("\r\nGET / HTTP/1.1\r\nHost: server:8080\r\n"), "{first}");
+    assert!(!first.contains("\r\nConnection: close\r\nAccept"), "{first}");
+    for _ in 0..3 {
+        world.client(raw(get.to_vec()));
+    }
+    // The server closes its end after 2 s: the proxy hears of it, or its next request does.
+    world.lab.advance(Duration::from_millis(1990));
+    for _ in 0..3 {
+        assert!(world.client(raw(get.to_vec())).starts_with("HTTP/1.1 200"));
+    }
+    assert!(world.lines().iter().all(|line| line.contains("\" 200 ")), "{:?}", world.lines());
+}
+
+#[test]
+fn a_proxy_that_makes_no_sense_is_refused() {
+    let read = |table: serde_json::Value| {
+        let serde_json::Value::Object(table) = table else { unreachable!("tables are objects") };
+        (apps::kind("http-proxy").unwrap().read)(&table, &apps::Env::default()).map(drop).unwrap_err()
+    };
+    for table in [
+        json!({}),
+        json!({ "upstream": ["a:port"] }),
+        json!({ "upstream": ["a:80 wait=1"] }),
+        json!({ "upstream": ["a:80"], "proxy_next_upstream": ["sometimes"] }),
+        json!({ "upstream": ["a:80"], "proxy_set_header": { "a b": "c" } }),
+    ] {
+        assert!(!read(table.clone()).is_empty(), "{table}");
+    }
+}

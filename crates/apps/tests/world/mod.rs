@@ -71,7 +71,6 @@ impl World {
     }
 
     /// Runs a command on the client; its exit status and what it printed.
-    #[expect(dead_code, reason = "not every test file has commands")]
     pub(crate) fn command(&mut self, words: &[&str]) -> (i32, Vec<String>) {
         let words: Vec<String> = words.iter().map(|word| (*word).to_string()).collect();
         let env = World::env("client");
