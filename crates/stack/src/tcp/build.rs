@@ -79,6 +79,10 @@ impl Tcb {
             cx.mib.add(Counter::TcpOutSegs, u64::from(skb.pcount.max(1)));
         }
         self.totals.segs_out += skb.pcount.max(1);
+        if cx.no_route {
+            cx.count(if self.remote.is_ipv4() { Counter::IpOutNoRoutes } else { Counter::Ip6OutNoRoutes });
+            return false;
+        }
         if cx.queue_full {
             self.enter_cwr(cx); // local congestion
             return false;

@@ -84,6 +84,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) orphans: u32,
     /// The queue of the way's interface takes nothing: `NET_XMIT_DROP`.
     pub(crate) queue_full: bool,
+    /// There is no route: what is to be sent fails (`-EHOSTUNREACH` of `ip_queue_xmit`), and stays where it is.
+    pub(crate) no_route: bool,
     /// State changes of this step, for records.
     pub(crate) transitions: &'a mut Vec<(State, State)>,
 }

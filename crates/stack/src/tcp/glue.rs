@@ -56,8 +56,10 @@ impl Stack {
         let orphans = self.tcp.memory.count_orphans(now, self.config.profile, self.tcp.orphans);
         let queue_full = self.tcp.full_queue.is_some()
             && self.tcp.socks[id].dst.map(|(_, dst)| dst.ifindex) == self.tcp.full_queue;
+        let no_route = self.tcp.socks[id].dst.is_none();
         let mut cx = Cx {
             queue_full,
+            no_route,
             now,
             id: TcpId(id),
             sysctl: &self.sysctl.ns,

@@ -93,7 +93,7 @@ impl Tcb {
                     self.write_error(cx);
                     return;
                 }
-                next = if self.write_wakeup(cx, Counter::TcpExtTCPKeepAlive) {
+                next = if self.write_wakeup(cx, Counter::TcpExtTCPKeepAlive) || cx.no_route {
                     self.probes_out = self.probes_out.saturating_add(1);
                     self.keepalive_interval(cx)
                 } else {

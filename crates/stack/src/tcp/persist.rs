@@ -108,7 +108,7 @@ impl Tcb {
             return;
         }
         self.probes_out = self.probes_out.saturating_add(1);
-        let when = if sent {
+        let when = if sent || cx.no_route {
             if self.backoff < cx.sysctl.tcp_retries2 {
                 self.backoff += 1;
             }
@@ -120,7 +120,8 @@ impl Tcb {
         self.arm_retransmit(cx, Pending::Probe0, when);
     }
 
-    /// `tcp_write_wakeup`: send what fits the window, or a bare probe. Returns whether something was sent.
+    /// `tcp_write_wakeup`: send what fits the window, or a bare probe. Returns whether something was sent; where it was not for
+    /// want of a route, probing goes on as if it had been.
     pub(crate) fn write_wakeup(&mut self, cx: &mut Cx<'_>, counter: Counter) -> bool {
         if self.state == State::Close {
             return false;

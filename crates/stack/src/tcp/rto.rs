@@ -118,7 +118,7 @@ impl Tcb {
         }
         self.retransmits = self.retransmits.saturating_add(1);
         self.recovery.total_rto = self.recovery.total_rto.saturating_add(1);
-        if !self.retransmit_skb(cx, 0, 1) {
+        if !self.retransmit_skb(cx, 0, 1) && !cx.no_route {
             // Local congestion: no back-off, soon again.
             self.arm_retransmit(cx, Pending::Retransmit, RESOURCE_PROBE_INTERVAL);
             return;

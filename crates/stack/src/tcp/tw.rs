@@ -248,6 +248,8 @@ impl Stack {
             let (local, remote) = self.tcp.time_waits.addrs(tw);
             reuse = loopback(local.ip()) || loopback(remote.ip());
         }
+        // Not while the peer may still send (since 6.11; 7b11).
+        reuse &= !(tw.fin_wait2 && self.config.profile >= crate::KernelProfile::V6_12);
         if tw.ts_recent_stamp == 0 || !tw.ts_ok() {
             return None;
         }

@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) hz: u32,
     /// What forwarding adds to a path with a delay.
     pub(crate) forwarding: Duration,
+    /// What one packet keeps the forwarder busy, so that the next of a burst comes later.
+    pub(crate) spacing: Duration,
 }
 
 /// Marks of a connection's packets in one direction, by their order.
@@ -65,6 +67,8 @@ pub(crate) struct Lab {
     delay: [Duration; 2],
     wire: std::collections::BTreeMap<(Instant, u64), (Host, Frame)>,
     serial: u64,
+    /// When the last packet from each host arrives.
+    busy: [Instant; 2],
     faults: Faults,
     conns: Conns,
     /// The same for sections that the trace shows.
@@ -140,6 +144,7 @@ impl Lab {
             delay,
             wire: BTreeMap::new(),
             serial: 0,
+            busy: [Instant::ZERO; 2],
             faults: faults(trace),
             conns: Conns::default(),
             shown: Conns::default(),
@@ -538,7 +543,11 @@ impl Lab {
                 };
                 for _ in 0..copies {
                     self.serial += 1;
-                    let at = self.now + self.delay[host] + mark;
+                    let mut at = self.now + self.delay[host] + mark;
+                    if mark.is_zero() {
+                        at = at.max(self.busy[host] + self.machine.spacing);
+                        self.busy[host] = at;
+                    }
                     self.wire.insert((at, self.serial), (1 - host, frame.clone()));
                 }
             }

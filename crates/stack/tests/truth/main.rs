@@ -34,14 +34,24 @@ struct Kernel {
 
 const UML: Kernel = Kernel {
     dir: "traces-6.12-uml",
-    machine: Machine { profile: KernelProfile::V6_12, hz: 100, forwarding: Duration::from_micros(50) },
+    machine: Machine {
+        profile: KernelProfile::V6_12,
+        hz: 100,
+        forwarding: Duration::from_micros(50),
+        spacing: Duration::ZERO,
+    },
     tolerance: Tolerance { seconds: 0.0012, share: 0.0 },
     jitter: 0.0025,
 };
 
 const REAL: Kernel = Kernel {
     dir: "traces",
-    machine: Machine { profile: KernelProfile::V6_18, hz: 250, forwarding: Duration::from_micros(200) },
+    machine: Machine {
+        profile: KernelProfile::V6_18,
+        hz: 250,
+        forwarding: Duration::from_micros(200),
+        spacing: Duration::from_micros(20),
+    },
     tolerance: Tolerance { seconds: 0.125, share: 0.135 },
     jitter: 0.020,
 };
@@ -151,6 +161,7 @@ fn fit(kernel: Kernel, trace: &Trace, table: &[Entry]) -> (u64, Differences) {
         let (_, phase, found) = best.expect("tried");
         return (phase, found);
     }
+    let likely: Vec<u64> = candidates.iter().take(8).map(|c| c.1).collect();
     for (_, at) in candidates.into_iter().take(if std::env::var("TRUTH_WIDE").is_ok() { 24 } else { 5 }) {
         for n in 0..8 {
             if try_one(at + n * tick, &mut best) {
@@ -172,8 +183,8 @@ fn fit(kernel: Kernel, trace: &Trace, table: &[Entry]) -> (u64, Differences) {
     // Timers that show in nothing but their last firing: all steps at once, where a run is cheap.
     if std::env::var("TRUTH_BRUTE").is_ok() {
         let from = best.as_ref().expect("tried").1 % tick;
-        for n in 0..4096 {
-            if try_one(from + n * tick, &mut best) {
+        for phase in likely.into_iter().chain([from]).flat_map(|at| (0..4096).map(move |n| at + n * tick)) {
+            if try_one(phase, &mut best) {
                 break;
             }
         }

@@ -83,6 +83,8 @@ pub(crate) struct Script {
     pub(crate) seed: u64,
     /// How long the last section is run.
     pub(crate) end: f64,
+    /// Counters that are not compared: what moved them is not in the trace.
+    pub(crate) uncounted: Vec<String>,
     /// Lines of the trace that nobody understood.
     pub(crate) unknown: Vec<String>,
     /// Sockets that an accept loop got.
@@ -168,6 +170,9 @@ impl Script {
                     script.map = m.split_whitespace().map(|n| n.parse().expect("map")).collect()
                 }
                 Some(("seed", n)) => script.seed = n.parse().expect("seed"),
+                Some(("uncounted", names)) => {
+                    script.uncounted = names.split(' ').map(str::to_owned).collect();
+                }
                 Some(("end", n)) => script.end = n.parse().expect("end"),
                 _ => {}
             }
@@ -344,6 +349,10 @@ impl Script {
     fn app(&mut self, section: usize, app: &App, plan: &Plan) -> bool {
         if app.what.contains("queued") {
             return true; // a note: the table has the calls
+        }
+        if let Some(what) = app.what.strip_prefix("other c: ") {
+            let app = App { what: format!("c8 {what}"), ..app.clone() };
+            return self.app(section, &app, plan);
         }
         if app.what.contains("reboots") {
             let host = usize::from(app.what.starts_with('s'));
