@@ -215,21 +215,18 @@ pub enum LinkKind {
     Vxlan(Box<Vxlan>),
 }
 
-/// One interface.
+/// One interface. What every packet asks for stands together at its front.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Interface {
     /// Its number; `lo` is 1.
     pub ifindex: IfIndex,
-    /// Its name, at most 15 bytes.
-    pub name: Box<str>,
-    /// What it is.
-    pub kind: LinkKind,
-    /// What its frames start with.
-    pub medium: Medium,
-    /// Its own link-layer address; zero where there is none.
-    pub mac: MacAddr,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
+    /// Its own link-layer address; zero where there is none.
+    pub mac: MacAddr,
+    /// What its frames start with.
+    pub medium: Medium,
     /// `IFF_UP`.
     pub up: bool,
     /// `IFF_LOWER_UP`: a cable is plugged in.
@@ -238,6 +235,10 @@ pub struct Interface {
     pub noarp: bool,
     /// `NETIF_F_TSO`: it takes TCP segments of up to 64 KiB over IPv4 and cuts them itself, if at all.
     pub tso: bool,
+    /// What it is.
+    pub kind: LinkKind,
+    /// Its name, at most 15 bytes.
+    pub name: Box<str>,
     /// IPv4 addresses, primary ones first.
     pub addrs4: Vec<Ipv4IfAddr>,
     /// IPv6: addresses and what a router told us.

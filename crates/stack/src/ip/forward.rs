@@ -64,7 +64,7 @@ impl Stack {
 
     /// `ip_dst_mtu_maybe_forward`: a router goes by the route's `mtu` and the interface, and by a learnt path MTU only
     /// with `ip_forward_use_pmtu`.
-    fn forward_mtu(&self, now: Instant, to: IpAddr, dst: &Dst) -> u32 {
+    pub(super) fn forward_mtu(&self, now: Instant, to: IpAddr, dst: &Dst) -> u32 {
         let device = self.net_device(dst.ifindex).map_or(dst.mtu, |d| d.mtu);
         if dst.mtu_locked || dst.mtu >= device || self.sysctl.ns.ip_forward_use_pmtu != 0 {
             return dst.mtu;

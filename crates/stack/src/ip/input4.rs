@@ -26,10 +26,14 @@ impl Stack {
     /// `ip_rcv`: `frame` starts at the IPv4 header.
     #[inline]
     pub(super) fn ip4_rcv(&mut self, now: Instant, ifindex: IfIndex, pkt_type: PktType, mut frame: Frame) {
-        if pkt_type == PktType::Host
-            && let Some(meta) = self.tcp4_arrives(ifindex, &mut frame)
-        {
-            return self.tcp_rcv(now, &meta, frame);
+        if pkt_type == PktType::Host {
+            if let Some(meta) = self.tcp4_arrives(ifindex, &mut frame) {
+                return self.tcp_rcv(now, &meta, frame);
+            }
+            match self.ip4_hands_on(now, ifindex, frame) {
+                Ok(()) => return,
+                Err(back) => frame = back,
+            }
         }
         self.ip4_rcv_any(now, ifindex, pkt_type, frame);
     }
@@ -66,16 +70,7 @@ impl Stack {
         self.ip4_rcv_finish(now, ifindex, pkt_type, hlen, frame);
     }
 
-    /// Whether the route of such packets is remembered and leads to ourselves.
-    #[inline(always)]
-    pub(crate) fn is_known_arrival(&self, src: Ipv4Addr, dst: Ipv4Addr, iif: IfIndex) -> bool {
-        self.ip.rx_routes.get(super::RxRoute::slot(src, dst)).is_some_and(|known| {
-            (known.src, known.dst, known.iif, known.generation) == (src, dst, iif, self.route_generation())
-        })
-    }
-
-    /// The way for an arriving packet; the last few of packets for this host are remembered, as Linux keeps the
-    /// route in the socket (early demux, `sk_rx_dst`).
+    /// The way for an arriving packet; ways that were asked for lately are remembered.
     #[inline]
     fn route_input_cached(
         &mut self,
@@ -83,38 +78,15 @@ impl Stack {
         flow: &Flow,
         iif: IfIndex,
     ) -> Result<Dst, (Errno, DropReason)> {
-        let generation = self.route_generation();
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.src, flow.dst) else {
             return self.route_input_why(now, flow, iif);
         };
-        let slot = super::RxRoute::slot(src, dst);
-        if let Some(known) = self.ip.rx_routes.get(slot)
-            && (known.generation, known.iif, known.src, known.dst) == (generation, iif, src, dst)
-        {
-            return Ok(known.route);
+        if let Some(way) = self.remembered_arrival(src, dst, iif) {
+            return Ok(way);
         }
-        let forward_slot = super::RxRoute::forward_slot(src, dst);
-        if let Some(known) = self.ip.forward_routes.get(forward_slot)
-            && (known.generation, known.iif, known.src, known.dst) == (generation, iif, src, dst)
-        {
-            return Ok(known.route);
-        }
-        let found = self.route_input_why(now, flow, iif);
-        let Ok(route) = found else { return found };
-        let entry = super::RxRoute { generation, iif, src, dst, route };
-        if route.kind == RouteKind::Local {
-            if self.ip.rx_routes.is_empty() {
-                self.ip.rx_routes.resize(super::RX_ROUTES, entry);
-            }
-            self.ip.rx_routes[slot] = entry;
-        } else if route.kind == RouteKind::Unicast && !self.fib.has_exceptions() {
-            // Without exceptions nothing about it depends on the time.
-            if self.ip.forward_routes.is_empty() {
-                self.ip.forward_routes.resize(super::FORWARD_ROUTES, entry);
-            }
-            self.ip.forward_routes[forward_slot] = entry;
-        }
-        found
+        let way = self.route_input_why(now, flow, iif)?;
+        self.remember_way(now, src, dst, iif, &way);
+        Ok(way)
     }
 
     #[cold]

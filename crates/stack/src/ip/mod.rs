@@ -1,6 +1,6 @@
 //! IPv4 and IPv6: input, delivery, forwarding, output, fragments. Linux: net/ipv4/ip_*.c, net/ipv6/ip6_*.c.
 //!
-//! The way in: `dev` (which frames are ours) -> `input4`/`input6` (header checks, route) -> `reasm` -> transport,
+//! The way in: `dev` (which frames are ours) -> `input4`/`input6` (header checks, route; `remembered`) -> `reasm` -> transport,
 //! or `forward`. The way out: `output` -> `fragment` -> [`Stack::neigh_output`] -> `dev`. `options` rewrites IPv4
 //! options, `mcast` holds memberships that `igmp` and `mld` report, `ident` numbers packets.
 
@@ -17,11 +17,12 @@ mod mld;
 pub(crate) mod options;
 mod output;
 mod reasm;
+mod remembered;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 pub(crate) use input4::ECN_COUNTERS;
 pub(crate) use output::Fixed4;
@@ -32,7 +33,6 @@ use wire::ip::Protocol;
 use crate::Stack;
 use crate::record::IfIndex;
 use crate::rng::Rng;
-use crate::route::Dst;
 
 /// What happens in IP later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,45 +50,7 @@ pub(crate) struct IpState {
     reasm4: reasm::Reassembly,
     reasm6: reasm::Reassembly,
     pub(crate) mcast: mcast::Memberships,
-    /// Empty until the first packet for this host, then [`RX_ROUTES`] slots.
-    rx_routes: Vec<RxRoute>,
-    /// The same of packets that are forwarded: empty until the first, then [`FORWARD_ROUTES`] slots.
-    forward_routes: Vec<RxRoute>,
-}
-
-/// Routes of arriving packets that are remembered, a power of two.
-const RX_ROUTES: usize = 16;
-
-/// Routes of forwarded packets that are remembered, a power of two: only routers pay for them.
-const FORWARD_ROUTES: usize = 1024;
-
-/// One remembered route; void when the routing generation has moved on.
-#[derive(Clone, Copy, Debug)]
-struct RxRoute {
-    generation: u32,
-    iif: IfIndex,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
-    route: Dst,
-}
-
-impl RxRoute {
-    /// Where a pair of addresses is remembered.
-    #[inline]
-    fn slot(src: Ipv4Addr, dst: Ipv4Addr) -> usize {
-        (RxRoute::mixed(src, dst) >> 28) as usize % RX_ROUTES
-    }
-
-    /// The same for a pair whose packets are forwarded.
-    #[inline]
-    fn forward_slot(src: Ipv4Addr, dst: Ipv4Addr) -> usize {
-        (RxRoute::mixed(src, dst) >> 22) as usize % FORWARD_ROUTES
-    }
-
-    #[inline]
-    fn mixed(src: Ipv4Addr, dst: Ipv4Addr) -> u32 {
-        (src.to_bits() ^ dst.to_bits().rotate_left(16)).wrapping_mul(0x9e37_79b9)
-    }
+    remembered: remembered::Remembered,
 }
 
 impl IpState {
@@ -98,8 +60,7 @@ impl IpState {
             reasm4: reasm::Reassembly::default(),
             reasm6: reasm::Reassembly::default(),
             mcast: mcast::Memberships::new(rng),
-            rx_routes: Vec::new(),
-            forward_routes: Vec::new(),
+            remembered: remembered::Remembered::default(),
         }
     }
 }
