@@ -147,7 +147,7 @@ impl<K> TimerQueue<K> {
 
     /// Puts an entry, the newest, where it belongs; says where that is.
     fn enqueue(&mut self, entry: Entry) -> usize {
-        if self.heap.len() >= FEW {
+        if !self.lanes.is_empty() || self.heap.len() >= FEW {
             for (number, lane) in self.lanes.iter_mut().enumerate() {
                 if lane.back().is_none_or(|(last, ..)| *last <= entry.0) {
                     lane.push_back(entry);

@@ -158,9 +158,7 @@ impl Impairer {
             return Err(LossCause::QueueLimit { limit });
         }
         let start = self.leaving.back().map_or(now, |last| now.max(*last));
-        let bits = frame.len() as u128 * 8;
-        let ns = (bits * 1_000_000_000).div_ceil(u128::from(rate.max(1)));
-        let sent = start + Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX));
+        let sent = start + Duration::from_nanos(transmission_ns(frame.len(), rate));
         self.leaving.push_back(sent);
         Ok(sent)
     }
@@ -194,6 +192,15 @@ impl Impairer {
         };
         let mean = i128::try_from(delay.as_nanos()).expect("as above");
         Duration::from_nanos(u64::try_from((mean + offset).max(0)).unwrap_or(u64::MAX))
+    }
+}
+
+/// How long `bytes` take at `rate` bits a second.
+fn transmission_ns(bytes: usize, rate: u64) -> u64 {
+    let bits = bytes as u64 * 8;
+    match bits.checked_mul(1_000_000_000) {
+        Some(product) => product.div_ceil(rate.max(1)),
+        None => u64::MAX, // two gigabytes: no packet
     }
 }
 

@@ -4,6 +4,7 @@
 //! Arguments and results are as Linux has them; `strace`'s words are the text form ([`text`]).
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use wire::Bytes;
 
@@ -73,9 +74,17 @@ impl Data {
         match self {
             Data::Literal(b) => b.clone(),
             Data::Unreadable(_) => Bytes::from(Vec::new()),
-            Data::Filler(n) => (0..*n).map(|i| (i % 251) as u8).collect::<Vec<u8>>().into(),
+            Data::Filler(n) => filler(*n as usize),
         }
     }
+}
+
+/// The first `n` bytes of 0, 1, … 250, 0, …; up to 64 KiB of them are made once.
+fn filler(n: usize) -> Bytes {
+    const MADE: usize = 64 << 10;
+    static FILLER: OnceLock<Bytes> = OnceLock::new();
+    let make = |n: usize| Bytes::from((0..n).map(|i| (i % 251) as u8).collect::<Vec<u8>>()); // below 251
+    if n > MADE { make(n) } else { FILLER.get_or_init(|| make(MADE)).slice(0..n) }
 }
 
 /// `MSG_*` flags of send and receive calls, and those that `recvmsg` returns. Linux's bit values.

@@ -373,8 +373,10 @@ impl Tcb {
             // The SACKed data was sent before the head was: the timer may start anew.
             flags.set_xmit_timer = true;
         }
-        let rtt = sack.rate.rtt_us;
-        self.with_cc(cx, |cc, k| cc.pkts_acked(k, rtt));
+        if sack.rate.rtt_us.is_some() {
+            let rtt = sack.rate.rtt_us;
+            self.with_cc(cx, |cc, k| cc.pkts_acked(k, rtt));
+        }
     }
 
     /// One entry of [`Tcb::clean_rtx_queue`]; `false` when it stays in part.
@@ -512,13 +514,17 @@ impl Tcb {
 
     /// `tcp_cong_control`
     fn cong_control(&mut self, cx: &mut Cx<'_>, delivered: u32, flags: AckFlags, rate: &RateSample) {
-        if self.with_cc(cx, |cc, k| cc.cong_control(k, rate)) {
+        if matches!(self.cc, Cc::Bbr(_)) {
+            self.with_cc(cx, |cc, k| cc.cong_control(k, rate));
             return;
         }
         if self.recovery.in_cwnd_reduction() {
             self.cwnd_reduction(delivered, rate.losses > 0, flags.snd_una_advanced);
         } else if self.may_raise_cwnd(cx, flags) {
-            self.with_cc(cx, |cc, k| cc.cong_avoid(k, delivered));
+            // tcp_is_cwnd_limited: both modules ask it first.
+            if self.window.is_limited() {
+                self.with_cc(cx, |cc, k| cc.cong_avoid(k, delivered));
+            }
             self.window.used_stamp = cx.now;
         }
         self.update_pacing_rate(cx);

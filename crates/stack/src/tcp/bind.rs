@@ -76,6 +76,16 @@ impl BindTable {
         u32::try_from(bucket.others.len()).expect("fewer than 2^32 sockets")
     }
 
+    /// Puts another holder in the place of one.
+    pub(crate) fn replace(&mut self, port: u16, place: u32, holder: Holder) {
+        let at = self.find(port).expect("a holder keeps its bucket");
+        let bucket = &mut self.buckets[at];
+        match (place as usize).checked_sub(1) {
+            Some(other) => bucket.others[other] = holder,
+            None => bucket.first = holder,
+        }
+    }
+
     /// Takes a holder out; returns the one that stands in its place now, if any.
     pub(crate) fn remove(&mut self, port: u16, place: u32) -> Option<Holder> {
         let at = self.find(port).expect("a holder keeps its bucket");

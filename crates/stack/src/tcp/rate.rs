@@ -96,12 +96,16 @@ impl Tcb {
         let percent = u64::try_from(percent).unwrap_or(100);
         let packets = u64::from(self.window.cwnd.max(self.recovery.packets_out));
         // mss · (percent/100) · packets / srtt, with srtt in eighths of microseconds.
-        let mut rate = u128::from(self.mss) * 80_000 * u128::from(percent) * u128::from(packets);
-        if self.rtt.srtt_us8 > 0 {
-            rate /= u128::from(self.rtt.srtt_us8);
-        }
-        let limit = self.user.max_pacing_rate.unwrap_or(u64::MAX);
-        self.pacing_rate = u64::try_from(rate).unwrap_or(u64::MAX).min(limit);
+        let srtt = u64::from(self.rtt.srtt_us8).max(1);
+        let bytes = u64::from(self.mss) * 80_000 * packets; // 16, 17 and 31 bits at most
+        let rate = match bytes.checked_mul(percent) {
+            Some(product) => product / srtt,
+            None => {
+                let rate = u128::from(bytes) * u128::from(percent) / u128::from(srtt);
+                u64::try_from(rate).unwrap_or(u64::MAX)
+            }
+        };
+        self.pacing_rate = rate.min(self.user.max_pacing_rate.unwrap_or(u64::MAX));
     }
 
     /// Whether the delivered rate is worth showing (`tcpi_delivery_rate`), bytes a second.

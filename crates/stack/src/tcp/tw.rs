@@ -61,7 +61,7 @@ impl Stack {
                 entry.tos = if tcb.remote.is_ipv4() { sock.opts.tos } else { sock.opts.tclass };
                 entry.serial = sock.serial;
                 entry.bind_place = NO_PLACE;
-                let (port, serial) = (sock.port, sock.serial);
+                let serial = sock.serial;
                 let addrs = (tcb.local, tcb.remote);
                 let tw = self.tcp.time_waits.insert(addrs.0.ip(), addrs.1.ip(), entry);
                 if fin_wait2 && self.recycles() {
@@ -70,7 +70,7 @@ impl Stack {
                 self.tcp.time_wait_count += 1;
                 self.tcp.ehash.replace(hash, Owner::Full(id), Owner::TimeWait(tw));
                 self.tcp.socks[id].hash = None;
-                let place = self.tcp.binds.add(port, Holder::TimeWait(tw), true);
+                let place = self.hand_port_over(id, tw);
                 self.tcp.time_waits[tw].bind_place = place;
                 let kill = timeout <= Duration::from_secs(4);
                 self.mib.inc(if kill { Counter::TcpExtTWKilled } else { Counter::TcpExtTW });
@@ -99,6 +99,17 @@ impl Stack {
                 });
             }
         }
+    }
+
+    /// `inet_twsk_hashdance`: the entry joins the port's bucket; the socket would leave it next, unless it is bound.
+    fn hand_port_over(&mut self, id: u32, tw: u32) -> u32 {
+        let sock = &mut self.tcp.socks[id];
+        if sock.port_locked || sock.bind_place == NO_PLACE {
+            return self.tcp.binds.add(sock.port, Holder::TimeWait(tw), true);
+        }
+        let place = core::mem::replace(&mut sock.bind_place, NO_PLACE);
+        self.tcp.binds.replace(sock.port, place, Holder::TimeWait(tw));
+        place
     }
 
     /// `inet_twsk_kill`

@@ -307,14 +307,11 @@ impl Cc {
         }
     }
 
-    /// `cong_control`: the module sets window and rate itself from a delivery-rate sample. Returns whether it did.
-    pub(crate) fn cong_control(&mut self, cx: &mut CcCx<'_>, sample: &RateSample) -> bool {
+    /// `cong_control`: BBR sets window and rate itself from a delivery-rate sample.
+    pub(crate) fn cong_control(&mut self, cx: &mut CcCx<'_>, sample: &RateSample) {
         match self {
-            Cc::Bbr(b) => {
-                b.main(cx, sample);
-                true
-            }
-            Cc::Reno | Cc::Cubic(_) => false,
+            Cc::Bbr(b) => b.main(cx, sample),
+            Cc::Reno | Cc::Cubic(_) => {}
         }
     }
 

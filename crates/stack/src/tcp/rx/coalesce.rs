@@ -35,7 +35,8 @@ impl RxSegment {
         mut take: impl FnMut(usize, &Frame, Range<usize>),
     ) {
         let mut at = self.gone;
-        for piece in core::iter::once(&self.frame).chain(&self.rest) {
+        let rest = self.rest.as_deref().into_iter().flatten();
+        for piece in core::iter::once(&self.frame).chain(rest) {
             let end = at + piece.len();
             if from < end && to > at {
                 let first = from.max(at);
@@ -51,7 +52,7 @@ impl RxSegment {
     /// Lets pieces go that were read up to `offset`.
     pub(crate) fn forget(&mut self, offset: usize) {
         while offset >= self.gone + self.frame.len()
-            && let Some(next) = self.rest.pop_front()
+            && let Some(next) = self.rest.as_mut().and_then(|rest| rest.pop_front())
         {
             self.gone += self.frame.len();
             self.frame = next;
@@ -87,12 +88,14 @@ impl RxSegment {
         self.end_seq = from.end_seq;
         self.fin = from.fin;
         if len > 0 {
-            if self.frame.is_empty() && self.rest.is_empty() {
+            if self.frame.is_empty() && self.rest.as_ref().is_none_or(|rest| rest.is_empty()) {
                 self.frame = from.frame;
             } else {
-                self.rest.push_back(from.frame);
+                self.rest.get_or_insert_default().push_back(from.frame);
             }
-            self.rest.extend(from.rest);
+            if let Some(more) = from.rest {
+                self.rest.get_or_insert_default().extend(*more);
+            }
         }
         Ok(delta)
     }
@@ -106,11 +109,12 @@ impl Tcb {
             self.rx.rmem -= size;
         }
         let acked = self.rcv.wup;
-        let joined = match self.rx.ready.back_mut() {
-            Some(tail) => tail.try_join(seg, acked),
-            None => Err(seg),
+        let Some(tail) = self.rx.ready.back_mut() else {
+            self.rx.rmem += size;
+            self.rx.ready.push_back(seg);
+            return;
         };
-        match joined {
+        match tail.try_join(seg, acked) {
             Ok(delta) => {
                 cx.count(Counter::TcpExtTCPRcvCoalesce);
                 self.rx.rmem += delta;

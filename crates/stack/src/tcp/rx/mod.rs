@@ -24,7 +24,8 @@ pub(crate) struct RxSegment {
     pub(crate) end_seq: SeqNum,
     /// The bytes, in pieces; the first `gone` were read and let go.
     pub(crate) frame: Frame,
-    pub(crate) rest: VecDeque<Frame>,
+    #[expect(clippy::box_collection, reason = "few entries have more pieces, and all are moved about")]
+    pub(crate) rest: Option<Box<VecDeque<Frame>>>,
     pub(crate) gone: usize,
     pub(crate) fin: bool,
     /// Memory: what it costs, free bytes behind the data, where they stand and in how many pieces of pages.
