@@ -103,6 +103,36 @@ pub const KINDS: &[Kind] = &[
         read: from_table::<http::load::RpcServer>,
         schema: || schemars::schema_for!(http::load::RpcServer),
     },
+    Kind {
+        name: "tls-client",
+        about: "says a line to a server behind TLS and tells what was agreed on and how long it took",
+        read: tls::client::read,
+        schema: || schemars::schema_for!(tls::client::TlsClient),
+    },
+    Kind {
+        name: "tls-interceptor",
+        about: "a man in the middle who speaks TLS to both sides",
+        read: tls::interceptor::read,
+        schema: || schemars::schema_for!(tls::interceptor::TlsInterceptor),
+    },
+    Kind {
+        name: "tls-replayer",
+        about: "one on the way who says again what he cannot read",
+        read: tls::interceptor::read_replayer,
+        schema: || schemars::schema_for!(tls::interceptor::TlsReplayer),
+    },
+    Kind {
+        name: "tls-round-trips",
+        about: "a table of the round trips that each way to set up a connection takes",
+        read: tls::client::read_round_trips,
+        schema: || schemars::schema_for!(tls::client::TlsRoundTrips),
+    },
+    Kind {
+        name: "tls-server",
+        about: "a service behind TLS that answers lines",
+        read: tls::server::read,
+        schema: || schemars::schema_for!(tls::server::TlsServer),
+    },
 ];
 
 /// A command that a scenario can write with `run`.
@@ -119,6 +149,7 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "dig", read: dns::dig::command },
     Command { name: "getent", read: dns::getent::command },
     Command { name: "host", read: dns::getent::host_command },
+    Command { name: "openssl", read: tls::s_client::read },
 ];
 
 /// The kind of this name.

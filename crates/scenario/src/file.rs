@@ -26,11 +26,6 @@ impl File {
         &self.source.origin
     }
 
-    /// The feature that this build would need for it and does not have.
-    pub fn unmet_need(&self) -> Option<Need> {
-        self.content.needs.filter(|need| !need.is_met())
-    }
-
     /// The whole text.
     pub fn text(&self) -> &Arc<str> {
         &self.source.text
@@ -406,8 +401,8 @@ pub struct Fault {
     /// forge: `arp-reply HOST-OR-MAC`, `icmp TYPE CODE` (then `from ADDRESS`, `mtu N`), `tcp-reset`, or `bytes HEX`.
     pub reply: Option<String>,
     /// forge: how a TCP segment's copy differs, in words such as `flags R`, `seq +100` (or -100), `ack +1`, `tsval -5000`,
-    /// `tsecr +1`, `window 0`, `data none`, `data "other bytes"`, `no-options`, `ce` (marked as by a
-    /// congested router); it follows at once, or after `by`.
+    /// `tsecr +1`, `window 0`, `data none`, `data "other bytes"`, `no-options`, `flip 20` (one bit of
+    /// the payload's byte 20, checksum right), `ce` (marked as by a congested router); it follows at once, or after `by`.
     pub copy: Option<String>,
     /// forge: true when the packet itself is lost.
     pub instead: Option<bool>,

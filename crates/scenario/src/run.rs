@@ -29,6 +29,8 @@ use crate::targets::{Target, Targets};
 pub enum RunError {
     /// `--on` names a host that is not there, or a kind of host that this build or machine does not have.
     Target(String),
+    /// The build is without something that the scenario needs.
+    Need(String),
     /// The world refused a part of the plan, such as a command before the start.
     Setup(String),
     /// A host on the real kernel failed.
@@ -40,7 +42,7 @@ impl fmt::Display for RunError {
         match self {
             RunError::Target(text) => write!(f, "--on: {text}"),
             RunError::Setup(text) => write!(f, "setting up: {text}"),
-            RunError::Linux(text) => write!(f, "{text}"),
+            RunError::Need(text) | RunError::Linux(text) => write!(f, "{text}"),
         }
     }
 }
@@ -91,6 +93,9 @@ pub(crate) fn run_with(
     targets: &Targets,
     granularity: Granularity,
 ) -> Result<Outcome, RunError> {
+    if let Some(why) = plan.unmet_need() {
+        return Err(RunError::Need(why));
+    }
     #[cfg(feature = "apps")]
     if plan.programs.iter().any(|p| matches!(p.what, programs::What::App(..))) {
         if !all_stack(plan, targets) {

@@ -29,11 +29,20 @@ fn every_file_of_the_catalogue_reads_and_plans() {
 
 /// Everything that is not as a scenario says; the names of scenarios may be narrowed with `ONLY=part`.
 fn problems(entry: &catalogue::Entry) -> Vec<String> {
-    let outcome =
-        match plan_of(entry).and_then(|p| scenario::run(&p, &Targets::stack()).map_err(|e| e.to_string())) {
-            Ok(outcome) => outcome,
-            Err(e) => return vec![e],
-        };
+    let plan = match plan_of(entry) {
+        Ok(plan) => plan,
+        Err(e) => return vec![e],
+    };
+    if let Some(why) = plan.unmet_need() {
+        println!("SKIPPED: {why}");
+        let refused = scenario::run(&plan, &Targets::stack()).expect_err("it cannot run");
+        assert_eq!(refused.to_string(), why);
+        return Vec::new();
+    }
+    let outcome = match scenario::run(&plan, &Targets::stack()) {
+        Ok(outcome) => outcome,
+        Err(e) => return vec![e.to_string()],
+    };
     let mut problems = outcome.problems();
     if outcome.expectations.is_empty() {
         problems.push("nothing is expected".into());

@@ -11,7 +11,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, KeyLog, ServerConfig, SupportedProtocolVersion};
 
 use super::error::TlsError;
-use super::options::{ClientAuth, ClientOptions, EarlyData, ServerOptions, Verify, VersionWord};
+use super::options::{
+    ClientAuth, ClientOptions, EarlyData, HOW_TO_GET_BORING, ServerOptions, Verify, VersionWord,
+};
 use super::suite::{self, Suite};
 use super::verify::{Verifier, roots, store};
 use crate::Cx;
@@ -30,6 +32,8 @@ pub(super) struct ClientInner {
     pub(super) rustls: Arc<ClientConfig>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) note: bool,
+    #[cfg(feature = "boring")]
+    pub(super) boring: Option<super::boring::Client>,
 }
 
 /// What a server brings to its connections; cheap to clone. It remembers sessions.
@@ -38,6 +42,8 @@ pub struct ServerTls(pub(super) Arc<ServerInner>);
 
 pub(super) struct ServerInner {
     pub(super) rustls: Arc<ServerConfig>,
+    #[cfg(feature = "boring")]
+    pub(super) boring: Option<super::boring::Server>,
 }
 
 impl fmt::Debug for ClientTls {
@@ -68,7 +74,8 @@ fn hex(bytes: &[u8]) -> String {
 
 fn provider(suites: &[String], groups: &[String]) -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
-    if !suites.is_empty() {
+    // What only BoringSSL has, is asked of it; rustls' own configuration is then not used.
+    if !suites.is_empty() && !suite::any_needs_boring(suites) {
         let wanted = suites.iter().filter_map(|name| Suite::named(name));
         let all = &provider.cipher_suites;
         provider.cipher_suites = wanted
@@ -104,6 +111,9 @@ impl ClientTls {
     /// # Errors
     /// Options that [`ClientOptions::check`] would have found.
     pub fn new(options: &ClientOptions, pki: &Pki, cx: Option<&Cx>) -> Result<ClientTls, TlsError> {
+        if options.needs_boring() && !super::HAS_BORING {
+            return Err(TlsError::plain(format!("this needs BoringSSL: {HOW_TO_GET_BORING}")));
+        }
         let provider = provider(&options.suites, &options.groups);
         let verifier = Arc::new(Verifier::new(options, pki, provider.clone()));
         let builder = ClientConfig::builder_with_provider(provider)
@@ -131,7 +141,19 @@ impl ClientTls {
             config.key_log = Arc::new(Secrets(cx.clone()));
         }
         let note = options.verify == Verify::Note;
-        Ok(ClientTls(Arc::new(ClientInner { rustls: Arc::new(config), verifier, note })))
+        #[cfg(feature = "boring")]
+        let boring = match options.needs_boring() {
+            true => Some(super::boring::Client::new(options, pki, verifier.clone(), cx)?),
+            false => None,
+        };
+        let inner = ClientInner {
+            rustls: Arc::new(config),
+            verifier,
+            note,
+            #[cfg(feature = "boring")]
+            boring,
+        };
+        Ok(ClientTls(Arc::new(inner)))
     }
 }
 
@@ -156,6 +178,9 @@ impl ServerTls {
         pki: &Pki,
         cx: Option<&Cx>,
     ) -> Result<ServerTls, TlsError> {
+        if options.needs_boring() && !super::HAS_BORING {
+            return Err(TlsError::plain(format!("this needs BoringSSL: {HOW_TO_GET_BORING}")));
+        }
         let provider = provider(&options.suites, &options.groups);
         let by_name = ByName::new(identities, &provider)?;
         let mut config = ServerConfig::builder_with_provider(provider.clone())
@@ -182,7 +207,17 @@ impl ServerTls {
         if let Some(cx) = cx {
             config.key_log = Arc::new(Secrets(cx.clone()));
         }
-        Ok(ServerTls(Arc::new(ServerInner { rustls: Arc::new(config) })))
+        #[cfg(feature = "boring")]
+        let boring = match (options.needs_boring(), identities.first()) {
+            (true, Some(identity)) => Some(super::boring::Server::new(options, identity, pki, cx)?),
+            _ => None,
+        };
+        let inner = ServerInner {
+            rustls: Arc::new(config),
+            #[cfg(feature = "boring")]
+            boring,
+        };
+        Ok(ServerTls(Arc::new(inner)))
     }
 }
 

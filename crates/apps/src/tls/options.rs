@@ -25,7 +25,7 @@ pub enum Verify {
     /// It refuses, with an alert.
     #[default]
     Refuse,
-    /// It goes on and says so, as `openssl s_client` does.
+    /// It goes on and says so, as `openssl s_client` does. No session is resumed then.
     Note,
     /// It does not look (`curl -k`).
     Off,
@@ -184,16 +184,25 @@ impl ClientOptions {
         if self.false_start && !self.versions.contains(&VersionWord::Tls12) {
             found.push(problem(&["false_start"], "False Start is TLS 1.2's: TLS 1.3 does not need it", None));
         }
-        if self.needs_boring() && !super::HAS_BORING {
-            let key = if self.false_start { "false_start" } else { "suites" };
-            found.push(problem(&[key], "it needs BoringSSL", Some(HOW_TO_GET_BORING)));
+        if self.needs_boring() && self.early_data {
+            let message = "early data is rustls' here, and what else is asked is BoringSSL's";
+            found.push(problem(&["early_data"], message, None));
         }
+        warm_up(self.needs_boring());
         found
     }
 
     /// Whether rustls cannot do it.
     pub(super) fn needs_boring(&self) -> bool {
         self.false_start || suite::any_needs_boring(&self.suites)
+    }
+}
+
+#[cfg_attr(not(feature = "boring"), expect(unused_variables, reason = "there is nothing to warm up"))]
+fn warm_up(boring: bool) {
+    #[cfg(feature = "boring")]
+    if boring {
+        super::boring::warm_up();
     }
 }
 
@@ -220,9 +229,15 @@ impl ServerOptions {
         if self.early_data != EarlyData::Refuse && !self.resume {
             found.push(problem(&["early_data"], "early data needs a session to resume", None));
         }
-        if self.needs_boring() && !super::HAS_BORING {
-            found.push(problem(&["suites"], "it needs BoringSSL", Some(HOW_TO_GET_BORING)));
+        let rustls_only = [
+            ("early_data", self.early_data != EarlyData::Refuse),
+            ("more_certificates", !self.more_certificates.is_empty()),
+        ];
+        for (key, _) in rustls_only.into_iter().filter(|(_, wanted)| *wanted && self.needs_boring()) {
+            let message = "it is rustls' here, and the suites are BoringSSL's";
+            found.push(problem(&[key], message, None));
         }
+        warm_up(self.needs_boring());
         found
     }
 

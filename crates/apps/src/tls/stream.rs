@@ -5,14 +5,16 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::config::{ClientTls, ServerTls};
+use super::config::{ClientInner, ServerInner};
 use super::error::TlsError;
 use super::suite::Suite;
+use super::verify::Witness;
 use super::{EarlyStatus, Session};
 
 /// What is taken from the stream at once: one TLS record with its header and tag.
@@ -20,9 +22,9 @@ const READ: usize = 16_384 + 5 + 256;
 /// Encrypted bytes that may wait before more plaintext is taken.
 const MAX_PENDING: usize = 64 << 10;
 
-/// A TLS connection over a stream.
+/// A connection.
 #[derive(Debug)]
-pub struct TlsStream<S> {
+pub(super) struct RustlsStream<S> {
     io: S,
     side: Side,
     session: Session,
@@ -54,14 +56,23 @@ macro_rules! either {
 
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
-    tls: &ClientTls,
+    tls: &ClientInner,
     server_name: &str,
-) -> Result<TlsStream<S>, TlsError> {
+) -> Result<RustlsStream<S>, TlsError> {
     let name = ServerName::try_from(server_name.to_string());
     let name = name.map_err(|_| TlsError::plain(format!("`{server_name}` is no name of a server")))?;
-    let connection =
-        ClientConnection::new(tls.0.rustls.clone(), name.clone()).map_err(|e| TlsError::of(&e, &[]))?;
-    let mut stream = TlsStream::new(io, Side::Client(Box::new(connection)));
+    let witness =
+        tls.note.then(|| Arc::new(Witness { verifier: tls.verifier.clone(), seen: Mutex::default() }));
+    let config = match &witness {
+        None => tls.rustls.clone(),
+        Some(witness) => {
+            let mut config = (*tls.rustls).clone();
+            config.dangerous().set_certificate_verifier(witness.clone());
+            Arc::new(config)
+        }
+    };
+    let connection = ClientConnection::new(config, name).map_err(|e| TlsError::of(&e, &[]))?;
+    let mut stream = RustlsStream::new(io, Side::Client(Box::new(connection)));
     if let Side::Client(client) = &mut stream.side
         && client.early_data().is_some()
     {
@@ -69,24 +80,25 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         return Ok(stream);
     }
     poll_fn(|cx| stream.poll_handshake(cx)).await?;
-    if tls.0.note {
-        stream.session.doubt = tls.0.verifier.doubt(&stream.session.peer_chain, &name);
+    if let Some(witness) = witness {
+        let seen = witness.take();
+        (stream.session.doubt, stream.session.staple) = (seen.doubt, seen.staple);
     }
     Ok(stream)
 }
 
 pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
-    tls: &ServerTls,
-) -> Result<TlsStream<S>, TlsError> {
-    let connection = ServerConnection::new(tls.0.rustls.clone()).map_err(|e| TlsError::of(&e, &[]))?;
-    let mut stream = TlsStream::new(io, Side::Server(Box::new(connection)));
+    tls: &ServerInner,
+) -> Result<RustlsStream<S>, TlsError> {
+    let connection = ServerConnection::new(tls.rustls.clone()).map_err(|e| TlsError::of(&e, &[]))?;
+    let mut stream = RustlsStream::new(io, Side::Server(Box::new(connection)));
     poll_fn(|cx| stream.poll_handshake(cx)).await?;
     Ok(stream)
 }
 
-impl<S> TlsStream<S> {
-    fn new(io: S, side: Side) -> TlsStream<S> {
+impl<S> RustlsStream<S> {
+    fn new(io: S, side: Side) -> RustlsStream<S> {
         let session = Session {
             version: "",
             suite: String::new(),
@@ -96,10 +108,11 @@ impl<S> TlsStream<S> {
             early_data: EarlyStatus::NotSent,
             server_name: None,
             peer_chain: Vec::new(),
+            staple: Vec::new(),
             doubt: None,
         };
         let input = vec![0; READ];
-        TlsStream {
+        RustlsStream {
             io,
             side,
             session,
@@ -112,18 +125,15 @@ impl<S> TlsStream<S> {
         }
     }
 
-    /// What was agreed on. While early data is under way this is what is known so far.
-    pub fn session(&self) -> &Session {
+    pub(super) fn session(&self) -> &Session {
         &self.session
     }
 
-    /// The stream underneath.
-    pub fn get_ref(&self) -> &S {
+    pub(super) fn get_ref(&self) -> &S {
         &self.io
     }
 
-    /// Whether the handshake is still under way: early data, or an answer to it.
-    pub fn is_handshaking(&self) -> bool {
+    pub(super) fn is_handshaking(&self) -> bool {
         either!(&self.side, connection => connection.is_handshaking())
     }
 
@@ -217,7 +227,7 @@ impl<S> TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> RustlsStream<S> {
     /// Until all that rustls has to send has left.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -300,7 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RustlsStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -325,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for RustlsStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         loop {

@@ -77,3 +77,14 @@ pub(super) fn group(name: &str) -> Option<&'static dyn SupportedKxGroup> {
         _ => None,
     }
 }
+
+/// The same group as BoringSSL calls it.
+#[cfg(feature = "boring")]
+pub(super) fn boring_group(name: &str) -> Option<&'static str> {
+    match group(name)?.name() {
+        rustls::NamedGroup::X25519 => Some("X25519"),
+        rustls::NamedGroup::secp256r1 => Some("P-256"),
+        rustls::NamedGroup::secp384r1 => Some("P-384"),
+        _ => None,
+    }
+}

@@ -1,7 +1,7 @@
 //! What a client asks of a server's certificate: its chain, its name and its dates (RFC 5280 §6, RFC 6125, by webpki), the key
 //! that is pinned, and a stapled OCSP answer (RFC 6960).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -55,11 +55,16 @@ impl Verifier {
         Verifier { webpki: builder.build().ok(), provider, roots, pins, staple, mode }
     }
 
-    /// What [`Verify::Note`] tells: what is wrong with a chain that was let in.
-    pub(super) fn doubt(&self, chain: &[CertificateDer<'_>], name: &ServerName<'_>) -> Option<String> {
+    /// What [`Verify::Note`] tells: what is wrong with a chain that is let in.
+    pub(super) fn doubt(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        staple: &[u8],
+        now: UnixTime,
+    ) -> Option<String> {
         let (first, rest) = chain.split_first()?;
-        // The staple was looked at by nobody who could tell it here.
-        match self.check(first, rest, name, None, UnixTime::now()) {
+        match self.check(first, rest, name, staple, now) {
             Ok(()) => None,
             Err(Error::InvalidCertificate(error)) => Some(certificate_words(&error)),
             Err(other) => Some(other.to_string()),
@@ -71,7 +76,7 @@ impl Verifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        staple: Option<&[u8]>,
+        staple: &[u8],
         now: UnixTime,
     ) -> Result<(), Error> {
         // A self-signed certificate that is trusted by itself: webpki wants an authority.
@@ -94,10 +99,7 @@ impl Verifier {
                 return Err(CertificateError::ApplicationVerificationFailure.into());
             }
         }
-        match staple {
-            Some(staple) => self.check_staple(end_entity, intermediates, staple, now),
-            None => Ok(()),
-        }
+        self.check_staple(end_entity, intermediates, staple, now)
     }
 
     /// A root is not sent: the last certificate names it.
@@ -150,7 +152,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if self.mode == Verify::Refuse {
-            self.check(end_entity, intermediates, server_name, Some(ocsp_response), now)?;
+            self.check(end_entity, intermediates, server_name, ocsp_response, now)?;
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -177,5 +179,65 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A verifier of one connection that lets everything in and remembers what it saw. rustls resumes sessions only under the
+/// verifier that it knew then: so not with this one.
+#[derive(Debug)]
+pub(super) struct Witness {
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) seen: Mutex<Seen>,
+}
+
+/// What a [`Witness`] saw.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) doubt: Option<String>,
+    pub(super) staple: Vec<u8>,
+}
+
+impl Witness {
+    pub(super) fn take(&self) -> Seen {
+        core::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain: Vec<_> = core::iter::once(end_entity).chain(intermediates).cloned().collect();
+        let doubt = self.verifier.doubt(&chain, server_name, ocsp_response, now);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
+            Seen { doubt, staple: ocsp_response.to_vec() };
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }

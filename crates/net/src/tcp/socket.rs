@@ -126,6 +126,18 @@ impl TcpSocket {
         either!(self, s => options::bind_device(s, interface), p => p.bind_device(interface))
     }
 
+    /// `TCP_FASTOPEN_CONNECT`: `connect` returns at once, and what is written first leaves with the SYN when the peer gave a
+    /// cookie before (RFC 7413). Not in tokio; `Unsupported` on the machine's own sockets.
+    pub fn set_fastopen_connect(&self, on: bool) -> io::Result<()> {
+        self.set_option(SockOpt::TCP_FASTOPEN_CONNECT, stack::call::OptValue::Int(on.into()))
+    }
+
+    /// `TCP_FASTOPEN`: a listener gives cookies, and this many connections may wait that began with data. Not in tokio;
+    /// `Unsupported` on the machine's own sockets.
+    pub fn set_fastopen(&self, queue: u32) -> io::Result<()> {
+        self.set_option(SockOpt::TCP_FASTOPEN, stack::call::OptValue::Int(queue.into()))
+    }
+
     /// Any socket option of a lab's socket, by the stack's names; `Unsupported` on the machine's own.
     pub fn set_option(&self, option: SockOpt, value: stack::call::OptValue) -> io::Result<()> {
         either!(self, s => s.set(option, value), _p => Err(io::ErrorKind::Unsupported.into()))

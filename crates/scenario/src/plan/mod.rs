@@ -25,7 +25,7 @@ use stack::admin::Admin;
 use wire::Instant;
 
 use crate::diagnostic::{Diagnostic, suggest};
-use crate::file::{Compared, File};
+use crate::file::{Compared, File, Need};
 use crate::overrides::Overrides;
 #[cfg(feature = "apps")]
 use crate::source::join;
@@ -49,6 +49,8 @@ pub struct Plan {
     pub twin_skip: Option<String>,
     /// The seed of all randomness.
     pub seed: u64,
+    /// The feature of the build that its programs need.
+    pub needs: Option<Need>,
     /// The names of all hosts, in the order of the file.
     pub hosts: Vec<String>,
     pub(crate) until: Option<Instant>,
@@ -72,6 +74,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Why this build cannot run it, and how to get one that can.
+    pub fn unmet_need(&self) -> Option<String> {
+        let need = self.needs.filter(|need| !need.is_met())?;
+        let name = self.name.rsplit('/').next().unwrap_or_default();
+        match need {
+            Need::Boring => Some(format!(
+                "this build is without BoringSSL, which {name} needs: cargo run --release --features boring -- run {name} \
+                 (building it takes cmake, g++, git and libclang)"
+            )),
+        }
+    }
+
     /// Who is there.
     pub(crate) fn names(&self) -> Names {
         let names = Names::new(&self.host_plans, &self.switches, &self.cables);
@@ -90,14 +104,6 @@ const DEFAULT_TWIN_TOLERANCE: Duration = Duration::from_millis(50);
 /// Everything that is wrong with the file or the changes, in the order of the file.
 pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>> {
     let content = &file.content;
-    if file.unmet_need().is_some() {
-        let base = file.origin().rsplit('/').next().unwrap_or_default().trim_end_matches(".toml");
-        let help = format!(
-            "cargo run --release --features boring -- run {base} (it needs cmake, g++, git and libclang to build)"
-        );
-        let message = "this build is without BoringSSL, which this scenario needs";
-        return Err(vec![file.source.at_value(&place!("needs"), message).help(Some(help))]);
-    }
     let seed = overrides.seed.unwrap_or_else(|| u64::from(content.seed.unwrap_or(1)));
     let mut checks = Checks { source: &file.source, found: Vec::new(), seed };
     let until = content.until.as_ref().and_then(|t| checks.value(&place!("until"), values::instant(t)));
@@ -128,6 +134,7 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
         kernel: content.kernel,
         twin_skip: twin.skip.clone(),
         seed,
+        needs: content.needs,
         hosts: content.hosts.keys().cloned().collect(),
         until,
         host_plans,

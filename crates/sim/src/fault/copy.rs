@@ -29,6 +29,8 @@ pub struct ForgedCopy {
     pub ce: bool,
     /// The payload.
     pub data: Option<Vec<u8>>,
+    /// One bit of the payload's byte at this offset is another; an offset past its end changes its last byte.
+    pub flip: Option<u16>,
 }
 
 /// What cannot be read of a copy's text.
@@ -46,7 +48,7 @@ pub struct CopyError {
 const MAX_DATA: usize = 1400;
 
 const HINT: &str = "write such words as `flags R`, `seq +100`, `ack -1`, `window 0`, `tsval -5000`, `tsecr +1`, \
-                    `no-options`, `ce`, `data none`, `data \"bytes\"`";
+                    `no-options`, `ce`, `data none`, `data \"bytes\"`, `flip 20`";
 
 impl ForgedCopy {
     /// Reads `flags R seq +100 data "bytes"`.
@@ -94,6 +96,10 @@ impl ForgedCopy {
                     copy.window =
                         Some(window.map_err(|_| bad(value_span, format!("`{value}` is no window")))?);
                 }
+                "flip" => {
+                    let offset = value.parse();
+                    copy.flip = Some(offset.map_err(|_| bad(value_span, format!("`{value}` is no offset")))?);
+                }
                 "data" if value == "none" => copy.data = Some(Vec::new()),
                 "data" => {
                     let bytes = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
@@ -131,6 +137,10 @@ impl ForgedCopy {
         let mut segment = vec![0; header.header_len()];
         header.emit(&mut segment);
         segment.extend_from_slice(data);
+        if let Some(offset) = self.flip.filter(|_| !data.is_empty()) {
+            let at = usize::from(offset).min(data.len() - 1);
+            segment[header.header_len() + at] ^= 1;
+        }
         header.checksum = tcp::checksum_v4(ip.src, ip.dst, &segment);
         header.emit(&mut segment);
         let link = level.ethernet.map_or(0, |h| h.header_len());
@@ -186,6 +196,9 @@ impl core::fmt::Display for ForgedCopy {
         }
         if let Some(data) = &self.data {
             let _ = write!(words, " data {} B", data.len());
+        }
+        if let Some(offset) = self.flip {
+            let _ = write!(words, " flip {offset}");
         }
         f.write_str(words.trim_start())
     }
@@ -256,5 +269,11 @@ mod tests {
             (SeqNum(1), SeqNum(7), 100, &b"HI"[..])
         );
         assert!(tcp::verify_v4(ip.src, ip.dst, &made[20..]));
+        for (text, payload) in [("flip 1", b"hdllo"), ("flip 999", b"helln")] {
+            let copy = ForgedCopy::parse(text).expect("it reads");
+            let made = copy.of(&Frame::from_slice(&bytes), Medium::Ip).expect("a segment").to_vec();
+            assert_eq!(Packet::parse(&made, Medium::Ip).outermost().payload, payload);
+            assert!(tcp::verify_v4(ip.src, ip.dst, &made[20..]));
+        }
     }
 }

@@ -320,7 +320,7 @@ fn refused(e: &RunError, out: &mut Output) -> Exit {
     out.error(e, None);
     match e {
         RunError::Target(_) | RunError::Setup(_) => Exit::Usage,
-        RunError::Linux(_) => Exit::Environment,
+        RunError::Need(_) | RunError::Linux(_) => Exit::Environment,
     }
 }
 
