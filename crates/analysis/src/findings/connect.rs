@@ -7,6 +7,9 @@ use super::{Case, Findings, Returned};
 use crate::explain::Ref;
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
+    if super::dns::in_question(case) {
+        return;
+    }
     let results = case.results();
     // The `socket()` calls whose sockets were connected.
     let mut told: Vec<usize> = Vec::new();

@@ -39,6 +39,9 @@ fn same(a: &Transmission, b: &Transmission) -> bool {
 }
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
+    if super::dns::in_question(case) {
+        return;
+    }
     let hops = hops(case);
     let mut told: Vec<(stack::record::NodeId, std::net::IpAddr)> = Vec::new();
     for hop in &hops {

@@ -4,6 +4,7 @@
 mod ageing;
 mod connect;
 mod dad;
+mod dns;
 mod echo;
 mod faults;
 mod fragments;
@@ -51,6 +52,7 @@ pub(crate) const ALL: &[Finding] = &[
     proxy::find,
     spoof::find,
     dad::find,
+    dns::find,
     hop::find,
     icmp_errors::find,
     ratelimit::find,

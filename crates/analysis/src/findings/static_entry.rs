@@ -23,8 +23,8 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         }
         wrong(case, entry, &sent, out);
         contradicted(case, entry, set.record, out);
-        // Below a TCP question entries made by hand only keep ARP out of the picture.
-        if case.packets().any(|t| t.view.tcp().is_some()) {
+        // Below a question about TCP or names entries made by hand only keep ARP out of the picture.
+        if case.packets().any(|t| t.view.tcp().is_some()) || super::dns::in_question(case) {
             continue;
         }
         let host = case.name(entry.node);

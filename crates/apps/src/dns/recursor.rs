@@ -7,6 +7,7 @@
 use core::pin::Pin;
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -210,7 +211,12 @@ struct Resolver {
     round_trips: Mutex<BTreeMap<IpAddr, Duration>>,
     /// Questions in work: whoever asks the same waits for the same answer.
     in_work: Mutex<BTreeMap<(LowerName, RecordType), Coming>>,
+    /// Queries that are out: a server is not asked the same twice at a time, as unbound's serviced queries.
+    out: Mutex<BTreeMap<(IpAddr, LowerName, RecordType), Awaited>>,
 }
+
+/// What a server will say.
+type Awaited = watch::Receiver<Option<Result<Message, Failure>>>;
 
 /// What will come of a question in work.
 type Coming = watch::Receiver<Option<Resolved>>;
@@ -275,6 +281,7 @@ impl Resolver {
             exchange: Exchange::new(guard, cx.seed("exchange")),
             round_trips: Mutex::default(),
             in_work: Mutex::default(),
+            out: Mutex::default(),
             recursor,
             cx,
         }
@@ -295,8 +302,8 @@ impl Resolver {
         let key = (LowerName::new(name), kind);
         let (tell, waiting) = watch::channel(None);
         let others = match locked(&self.in_work).entry(key.clone()) {
-            std::collections::btree_map::Entry::Occupied(entry) => Some(entry.get().clone()),
-            std::collections::btree_map::Entry::Vacant(entry) => {
+            Entry::Occupied(entry) => Some(entry.get().clone()),
+            Entry::Vacant(entry) => {
                 entry.insert(waiting);
                 None
             }
@@ -591,7 +598,28 @@ impl Resolver {
         let start = Instant::now();
         let question = || format!("{} {kind}", message::bare(asked));
         let at = SocketAddr::new(server, 53);
-        let result = self.exchange.ask(at, asked, kind, forwarding, patience.max(slow).min(left)).await;
+        let key = (server, LowerName::new(asked), kind);
+        let (tell, waiting) = watch::channel(None);
+        let other = match locked(&self.out).entry(key.clone()) {
+            Entry::Occupied(entry) => Some(entry.get().clone()),
+            Entry::Vacant(entry) => {
+                entry.insert(waiting);
+                None
+            }
+        };
+        let result = match other {
+            Some(mut other) => {
+                let told = other.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+                told.unwrap_or(Err(Failure::Timeout))
+            }
+            None => {
+                let result =
+                    self.exchange.ask(at, asked, kind, forwarding, patience.max(slow).min(left)).await;
+                locked(&self.out).remove(&key);
+                let _ = tell.send(Some(result.clone()));
+                result
+            }
+        };
         self.learn(server, start.elapsed(), result.is_ok());
         let reply = result.inspect_err(|failure| {
             self.trace(|| format!("{} -> {server}: {failure:?}", question()));

@@ -225,12 +225,15 @@ impl Stub {
         };
         let mut over_tcp = self.conf.use_vc;
         let mut heard = false;
+        // A server that stays silent is asked again from the same port.
+        let mut sockets: Vec<Option<UdpSocket>> = (0..count).map(|_| None).collect();
         for _ in 0..self.conf.attempts {
             for nth in 0..count {
-                let ip = self.conf.nameservers[(first + nth) % count];
+                let at = (first + nth) % count;
+                let ip = self.conf.nameservers[at];
                 let server = SocketAddr::new(ip, PORT);
                 if !over_tcp {
-                    match self.over_udp(server, questions, self.patience(nth)).await {
+                    match self.over_udp(server, questions, self.patience(nth), &mut sockets[at]).await {
                         Tried::Answered(replies) => return Ok(replies),
                         Tried::NextServer => heard = true,
                         Tried::TimedOut => {}
@@ -262,7 +265,13 @@ impl Stub {
 
     /// send_dg(): both questions from one socket. When only one is answered in time it may be that the server cannot
     /// take two at once: one after the other then, and at last each from its own port.
-    async fn over_udp(&self, server: SocketAddr, questions: &Questions, patience: Duration) -> Tried {
+    async fn over_udp(
+        &self,
+        server: SocketAddr,
+        questions: &Questions,
+        patience: Duration,
+        socket: &mut Option<UdpSocket>,
+    ) -> Tried {
         let mut way = if self.conf.single_request_reopen {
             Way::Reopening
         } else if self.conf.single_request {
@@ -271,15 +280,21 @@ impl Stub {
             Way::Together
         };
         loop {
-            let outcome =
-                attempt(server, questions, patience, way).await.unwrap_or(Attempt::Next(Tried::NextServer));
-            let half = match outcome {
+            let attempted = attempt(server, questions, patience, way, socket).await;
+            if attempted.is_err() {
+                // It is closed, and the next attempt has another port.
+                *socket = None;
+            }
+            let half = match attempted.unwrap_or(Attempt::Next(Tried::NextServer)) {
                 Attempt::Next(tried) => return tried,
                 Attempt::Half(replies) => replies,
             };
             way = match way {
                 Way::Together => Way::InTurn,
-                Way::InTurn => Way::Reopening,
+                Way::InTurn => {
+                    *socket = None;
+                    Way::Reopening
+                }
                 Way::Reopening => return Tried::Answered(half),
             };
         }
@@ -325,11 +340,15 @@ async fn attempt(
     questions: &Questions,
     patience: Duration,
     way: Way,
+    place: &mut Option<UdpSocket>,
 ) -> io::Result<Attempt> {
     let asked = [&questions.a, &questions.aaaa];
     let bytes = asked.map(|query| query.to_vec().unwrap_or_default());
     let deadline = Instant::now() + patience;
-    let mut socket = open(server).await?;
+    let mut socket = match place {
+        Some(socket) => socket,
+        None => place.insert(open(server).await?),
+    };
     socket.send(&bytes[0]).await?;
     if way == Way::Together {
         socket.send(&bytes[1]).await?;
@@ -361,7 +380,7 @@ async fn attempt(
         }
         if way != Way::Together && done != [true; 2] {
             if way == Way::Reopening {
-                socket = open(server).await?;
+                socket = place.insert(open(server).await?);
             }
             socket.send(&bytes[1]).await?;
         }
