@@ -22,6 +22,7 @@ mod addr;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod context;
+mod either;
 mod host;
 #[cfg(feature = "hyper")]
 pub mod hyper;

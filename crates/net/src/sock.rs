@@ -165,13 +165,7 @@ impl Sock {
             }
             done => done,
         });
-        match result {
-            Err(Errno::EAGAIN) => Poll::Pending,
-            done => {
-                budget.made_progress();
-                Poll::Ready(done.map_err(os))
-            }
-        }
+        answer(result, budget)
     }
 
     /// The same for an `async` method: any number of tasks may wait.
@@ -237,6 +231,17 @@ pub(crate) enum Direction {
     Write,
 }
 
+/// What a poll says of a call's result; one that would block waits, and uses up nothing of the task's budget.
+fn answer<R>(result: Result<R, Errno>, budget: coop::RestoreOnPending) -> Poll<io::Result<R>> {
+    match result {
+        Err(Errno::EAGAIN) => Poll::Pending,
+        done => {
+            budget.made_progress();
+            Poll::Ready(done.map_err(os))
+        }
+    }
+}
+
 /// A call that waits until it does not block.
 pub(crate) struct Op<'a, F> {
     sock: &'a Sock,
@@ -268,13 +273,7 @@ where
             }
             done => done,
         });
-        match result {
-            Err(Errno::EAGAIN) => Poll::Pending,
-            done => {
-                budget.made_progress();
-                Poll::Ready(done.map_err(os))
-            }
-        }
+        answer(result, budget)
     }
 }
 

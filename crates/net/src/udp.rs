@@ -11,22 +11,14 @@ use tokio::io::{Interest, ReadBuf, Ready};
 use crate::ToSocketAddrs;
 use crate::addr::{no_address, resolve};
 use crate::context::Ground;
+use crate::either::{Either, device, either};
 use crate::shared::{READ, WRITE};
 use crate::sock::{self, Direction, Sock};
-use crate::tcp::{Either, domain_of, no_descriptor, options};
+use crate::tcp::{domain_of, no_descriptor, options};
 
 /// A UDP socket; everything as in [`tokio::net::UdpSocket`].
 #[derive(Debug)]
 pub struct UdpSocket(Either<tokio::net::UdpSocket>);
-
-macro_rules! either {
-    ($self:expr, $lab:ident => $on_lab:expr, $plain:ident => $on_plain:expr) => {
-        match &$self.0 {
-            Either::Lab($lab) => $on_lab,
-            Either::Plain($plain) => $on_plain,
-        }
-    };
-}
 
 /// An option's two methods.
 macro_rules! option {
@@ -333,15 +325,7 @@ impl UdpSocket {
         self.set_tos_v4(tos)
     }
 
-    /// `SO_BINDTODEVICE`
-    pub fn device(&self) -> io::Result<Option<Vec<u8>>> {
-        either!(self, s => options::device(s), p => p.device())
-    }
-
-    /// `SO_BINDTODEVICE`
-    pub fn bind_device(&self, interface: Option<&[u8]>) -> io::Result<()> {
-        either!(self, s => options::bind_device(s, interface), p => p.bind_device(interface))
-    }
+    device!();
 
     /// `IP_ADD_MEMBERSHIP`
     pub fn join_multicast_v4(&self, multiaddr: Ipv4Addr, interface: Ipv4Addr) -> io::Result<()> {

@@ -2,6 +2,28 @@
 //! adds or changes shows up here as an error in one of the two modules.
 #![expect(dead_code, reason = "it is enough that it compiles")]
 
+/// What owned and borrowed halves of a stream have in common.
+macro_rules! both_kinds_of_halves {
+    ($r:ident, $w:ident, $b:ident, $v:ident) => {
+        let _: Ready = is_send($r.ready(Interest::READABLE)).await?;
+        let () = is_send($r.readable()).await?;
+        let _: usize = is_send($r.peek($b)).await?;
+        let _: usize = $r.try_read($b)?;
+        let _: usize = $r.try_read_buf($v)?;
+        let _: usize = $r.try_read_vectored(&mut [])?;
+        let _: SocketAddr = $r.peer_addr()?;
+        let _: SocketAddr = $r.local_addr()?;
+        let _: Ready = is_send($w.ready(Interest::WRITABLE)).await?;
+        let () = is_send($w.writable()).await?;
+        let _: usize = $w.try_write($b)?;
+        let _: usize = $w.try_write_vectored(&[])?;
+        let _: SocketAddr = $w.peer_addr()?;
+        let _: SocketAddr = $w.local_addr()?;
+        let _: &TcpStream = $r.as_ref();
+        let _: &TcpStream = $w.as_ref();
+    };
+}
+
 /// Everything of tokio's sockets that is the same on every platform, and Linux's options.
 macro_rules! surface {
     ($name:ident, $($net:tt)+) => {
@@ -93,22 +115,7 @@ macro_rules! surface {
 
             async fn owned(mut r: OwnedReadHalf, w: OwnedWriteHalf, b: &mut [u8], v: &mut Vec<u8>) -> io::Result<()> {
                 is_stream::<TcpStream>();
-                let _: Ready = is_send(r.ready(Interest::READABLE)).await?;
-                let () = is_send(r.readable()).await?;
-                let _: usize = is_send(r.peek(b)).await?;
-                let _: usize = r.try_read(b)?;
-                let _: usize = r.try_read_buf(v)?;
-                let _: usize = r.try_read_vectored(&mut [])?;
-                let _: SocketAddr = r.peer_addr()?;
-                let _: SocketAddr = r.local_addr()?;
-                let _: Ready = is_send(w.ready(Interest::WRITABLE)).await?;
-                let () = is_send(w.writable()).await?;
-                let _: usize = w.try_write(b)?;
-                let _: usize = w.try_write_vectored(&[])?;
-                let _: SocketAddr = w.peer_addr()?;
-                let _: SocketAddr = w.local_addr()?;
-                let _: &TcpStream = r.as_ref();
-                let _: &TcpStream = w.as_ref();
+                both_kinds_of_halves!(r, w, b, v);
                 let _: Result<TcpStream, ReuniteError> = r.reunite(w);
                 let _: fn(OwnedWriteHalf, OwnedReadHalf) -> Result<TcpStream, ReuniteError> = OwnedWriteHalf::reunite;
                 let _: fn(OwnedWriteHalf) = OwnedWriteHalf::forget;
@@ -118,22 +125,7 @@ macro_rules! surface {
             }
 
             async fn borrowed(mut r: ReadHalf<'_>, w: WriteHalf<'_>, b: &mut [u8], v: &mut Vec<u8>) -> io::Result<()> {
-                let _: Ready = is_send(r.ready(Interest::READABLE)).await?;
-                let () = is_send(r.readable()).await?;
-                let _: usize = is_send(r.peek(b)).await?;
-                let _: usize = r.try_read(b)?;
-                let _: usize = r.try_read_buf(v)?;
-                let _: usize = r.try_read_vectored(&mut [])?;
-                let _: SocketAddr = r.peer_addr()?;
-                let _: SocketAddr = r.local_addr()?;
-                let _: Ready = is_send(w.ready(Interest::WRITABLE)).await?;
-                let () = is_send(w.writable()).await?;
-                let _: usize = w.try_write(b)?;
-                let _: usize = w.try_write_vectored(&[])?;
-                let _: SocketAddr = w.peer_addr()?;
-                let _: SocketAddr = w.local_addr()?;
-                let _: &TcpStream = r.as_ref();
-                let _: &TcpStream = w.as_ref();
+                both_kinds_of_halves!(r, w, b, v);
                 Ok(())
             }
 

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 
 use stack::call::{SockOpt, SockType};
 
-use super::{Either, TcpStream, domain_of, no_descriptor};
+use super::{TcpStream, domain_of, no_descriptor};
 use crate::ToSocketAddrs;
 use crate::addr::{no_address, resolve};
 use crate::context::Ground;
+use crate::either::Either;
 use crate::shared::READ;
 use crate::sock::{self, Direction, Sock};
 

@@ -14,13 +14,6 @@ pub use split::{ReadHalf, WriteHalf};
 pub use split_owned::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use stream::TcpStream;
 
-/// One socket of a world, or one of tokio's.
-#[derive(Debug)]
-pub(crate) enum Either<P> {
-    Lab(crate::sock::Sock),
-    Plain(P),
-}
-
 /// What cannot be done with a socket that the machine does not know.
 pub(crate) fn no_descriptor() -> std::io::Error {
     std::io::Error::new(

@@ -6,22 +6,14 @@ use std::time::Duration;
 
 use stack::call::{Domain, SockOpt, SockType};
 
-use super::{Either, TcpListener, TcpStream, options};
+use super::{TcpListener, TcpStream, options};
 use crate::context::{Ground, ground};
+use crate::either::{Either, device, either, linger};
 use crate::sock::Sock;
 
 /// A TCP socket that is neither connected nor listening yet; everything as in [`tokio::net::TcpSocket`].
 #[derive(Debug)]
 pub struct TcpSocket(Either<tokio::net::TcpSocket>);
-
-macro_rules! either {
-    ($self:expr, $lab:ident => $on_lab:expr, $plain:ident => $on_plain:expr) => {
-        match &$self.0 {
-            Either::Lab($lab) => $on_lab,
-            Either::Plain($plain) => $on_plain,
-        }
-    };
-}
 
 /// A flag option's two methods.
 macro_rules! flags {
@@ -98,33 +90,9 @@ impl TcpSocket {
         self.set_tos_v4(tos)
     }
 
-    /// `SO_LINGER`
-    #[deprecated = "`SO_LINGER` causes the socket to block the thread on drop"]
-    pub fn set_linger(&self, dur: Option<Duration>) -> io::Result<()> {
-        #[expect(deprecated, reason = "the same method of tokio")]
-        let result = either!(self, s => options::set_linger(s, dur), p => p.set_linger(dur));
-        result
-    }
+    linger!();
 
-    /// `SO_LINGER` with zero: dropping the stream resets the connection.
-    pub fn set_zero_linger(&self) -> io::Result<()> {
-        either!(self, s => options::set_linger(s, Some(Duration::ZERO)), p => p.set_zero_linger())
-    }
-
-    /// `SO_LINGER`
-    pub fn linger(&self) -> io::Result<Option<Duration>> {
-        either!(self, s => options::linger(s), p => p.linger())
-    }
-
-    /// `SO_BINDTODEVICE`
-    pub fn device(&self) -> io::Result<Option<Vec<u8>>> {
-        either!(self, s => options::device(s), p => p.device())
-    }
-
-    /// `SO_BINDTODEVICE`
-    pub fn bind_device(&self, interface: Option<&[u8]>) -> io::Result<()> {
-        either!(self, s => options::bind_device(s, interface), p => p.bind_device(interface))
-    }
+    device!();
 
     /// `TCP_FASTOPEN_CONNECT`: `connect` returns at once, and what is written first leaves with the SYN when the peer gave a
     /// cookie before (RFC 7413). Not in tokio; `Unsupported` on the machine's own sockets.

@@ -12,10 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
 use super::split::{ReadHalf, WriteHalf};
 use super::split_owned::{OwnedReadHalf, OwnedWriteHalf};
-use super::{Either, domain_of, no_descriptor, options};
+use super::{domain_of, no_descriptor, options};
 use crate::ToSocketAddrs;
 use crate::addr::{no_address, resolve};
 use crate::context::Ground;
+use crate::either::{Either, either, linger};
 use crate::shared::{READ, WRITE};
 use crate::sock::{self, Direction, Sock};
 
@@ -24,15 +25,6 @@ use crate::sock::{self, Direction, Sock};
 pub struct TcpStream(pub(crate) Either<tokio::net::TcpStream>);
 
 /// The lab's socket or tokio's.
-macro_rules! either {
-    ($self:expr, $lab:ident => $on_lab:expr, $plain:ident => $on_plain:expr) => {
-        match &$self.0 {
-            Either::Lab($lab) => $on_lab,
-            Either::Plain($plain) => $on_plain,
-        }
-    };
-}
-
 impl TcpStream {
     /// Opens a connection; of several addresses the first that answers.
     pub async fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
@@ -189,23 +181,7 @@ impl TcpStream {
         either!(self, s => s.set_flag(SockOpt::TCP_QUICKACK, quickack), p => p.set_quickack(quickack))
     }
 
-    /// `SO_LINGER`
-    pub fn linger(&self) -> io::Result<Option<Duration>> {
-        either!(self, s => options::linger(s), p => p.linger())
-    }
-
-    /// `SO_LINGER`. Unlike on the machine, dropping the stream does not block the thread for so long.
-    #[deprecated = "`SO_LINGER` causes the socket to block the thread on drop"]
-    pub fn set_linger(&self, dur: Option<Duration>) -> io::Result<()> {
-        #[expect(deprecated, reason = "the same method of tokio")]
-        let result = either!(self, s => options::set_linger(s, dur), p => p.set_linger(dur));
-        result
-    }
-
-    /// `SO_LINGER` with zero: dropping the stream resets the connection.
-    pub fn set_zero_linger(&self) -> io::Result<()> {
-        either!(self, s => options::set_linger(s, Some(Duration::ZERO)), p => p.set_zero_linger())
-    }
+    linger!();
 
     /// `IP_TTL`
     pub fn ttl(&self) -> io::Result<u32> {

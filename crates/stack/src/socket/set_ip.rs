@@ -45,9 +45,7 @@ impl Stack {
             _ => set_ip_option(&mut sock.opts, opt, value)?,
         }
         if opt == SockOpt::IP_RECVERR && !sock.opts.recverr {
-            // skb_errqueue_purge
-            sock.rmem = sock.rmem.saturating_sub(sock.errors.iter().map(|e| e.truesize).sum());
-            sock.errors.clear();
+            sock.purge_errors();
         }
         Ok(())
     }
@@ -86,8 +84,7 @@ impl Stack {
         let sock = &mut self.sockets.dgrams[sock];
         set_ipv6_option(&mut sock.opts, sock.port != 0, opt, value)?;
         if opt == SockOpt::IPV6_RECVERR && !sock.opts.recverr6 {
-            sock.rmem = sock.rmem.saturating_sub(sock.errors.iter().map(|e| e.truesize).sum());
-            sock.errors.clear();
+            sock.purge_errors();
         }
         Ok(())
     }

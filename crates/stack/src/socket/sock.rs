@@ -241,6 +241,12 @@ pub(crate) struct Dgram {
 }
 
 impl Dgram {
+    /// `skb_errqueue_purge`
+    pub(super) fn purge_errors(&mut self) {
+        self.rmem = self.rmem.saturating_sub(self.errors.iter().map(|e| e.truesize).sum());
+        self.errors.clear();
+    }
+
     pub(crate) fn any_addr(domain: Domain) -> IpAddr {
         match domain {
             Domain::Inet => Ipv4Addr::UNSPECIFIED.into(),

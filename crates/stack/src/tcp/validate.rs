@@ -81,10 +81,8 @@ impl Tcb {
 
     /// `tcp_replace_ts_recent`
     pub(crate) fn replace_ts_recent(&mut self, cx: &Cx<'_>, seq: SeqNum) {
-        if self.ts.saw && !seq.after(self.rcv.wup) {
-            if self.paws_check(cx, 0) {
-                self.store_ts_recent(cx);
-            }
+        if self.ts.saw && !seq.after(self.rcv.wup) && self.paws_check(cx, 0) {
+            self.store_ts_recent(cx);
         }
     }
 

@@ -7,14 +7,6 @@ use wire::tcp::Flags;
 use super::fixture::{C, Fate, Pair, S};
 use crate::mib::Counter;
 
-fn lines(pair: &Pair) -> Vec<String> {
-    let line = |s: &super::fixture::Seen| {
-        let who = if s.from == C { 'C' } else { 'S' };
-        format!("{who} {} {} {} {} {}", s.flags, s.seq, s.ack, s.len, s.header.window)
-    };
-    pair.seen.iter().map(line).collect()
-}
-
 /// Segments 5 and 6 are marked: the echo lasts until CWR comes, the window shrinks once, nothing is sent again.
 #[test]
 fn two_marks_are_one_reduction_of_the_window() {
@@ -22,7 +14,7 @@ fn two_marks_are_one_reduction_of_the_window() {
     pair.sysctl(C, "net.ipv4.tcp_ecn", "1");
     pair.sysctl(S, "net.ipv4.tcp_ecn", "1");
     let (client, _server) = pair.established();
-    assert_eq!(lines(&pair)[..2], ["C SEW 0 0 0 64240".to_owned(), "S S.E 0 1 0 65160".to_owned()]);
+    assert_eq!(pair.lines()[..2], ["C SEW 0 0 0 64240".to_owned(), "S S.E 0 1 0 65160".to_owned()]);
     pair.forget();
     pair.delay = Duration::from_millis(10);
     let mut n = 0;
@@ -32,7 +24,7 @@ fn two_marks_are_one_reduction_of_the_window() {
     });
     assert_eq!(pair.send(C, client, 30 * 1448), Ok(30 * 1448));
     pair.run_ms(200);
-    let of = |who: char| lines(&pair).into_iter().filter(|l| l.starts_with(who)).collect::<Vec<_>>();
+    let of = |who: char| pair.lines().into_iter().filter(|l| l.starts_with(who)).collect::<Vec<_>>();
     let flags = |n: usize| match n {
         4 | 9 | 17 | 23 | 26 | 29 => "P.",
         18 => ".W",

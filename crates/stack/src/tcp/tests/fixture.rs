@@ -267,6 +267,15 @@ impl Pair {
         rows.map(|l| l.split_whitespace().next().unwrap().to_owned()).collect()
     }
 
+    /// `who flags seq ack len window`, one a segment.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let line = |s: &Seen| {
+            let who = if s.from == C { 'C' } else { 'S' };
+            format!("{who} {} {} {} {} {}", s.flags, s.seq, s.ack, s.len, s.header.window)
+        };
+        self.seen.iter().map(line).collect()
+    }
+
     /// Hands a host a packet now.
     pub(super) fn inject(&mut self, host: usize, frame: &Frame) {
         self.hosts[host].handle_frame(self.now, 2, frame.clone());

@@ -33,15 +33,6 @@ fn fill(pair: &mut Pair, fd: Fd, len: u32) -> i64 {
     panic!("the buffer is never full");
 }
 
-/// `who flags seq ack len window`, one a segment.
-fn lines(pair: &Pair) -> Vec<String> {
-    let line = |s: &super::fixture::Seen| {
-        let who = if s.from == C { 'C' } else { 'S' };
-        format!("{who} {} {} {} {} {}", s.flags, s.seq, s.ack, s.len, s.header.window)
-    };
-    pair.seen.iter().map(line).collect()
-}
-
 /// 10a: a receiver with 8 KiB that does not read, then does: splits, PSH, windows and ACKs.
 #[test]
 fn a_small_receiver_is_filled_and_emptied_as_measured_10a() {
@@ -66,7 +57,7 @@ fn a_small_receiver_is_filled_and_emptied_as_measured_10a() {
         S . 1 24721 0 2896|C . 24721 1 1448 63|C P. 26169 1 1448 63|S . 1 27617 0 2896|
         C . 27617 1 1448 63|C P. 29065 1 1448 63|S . 1 30513 0 2896|C P. 30513 1 896 63|S . 1 31409 0 2896";
     let captured: Vec<&str> = captured.split('|').map(str::trim).collect();
-    assert_eq!(lines(&pair), captured);
+    assert_eq!(pair.lines(), captured);
     let client_counted = [
         (Counter::TcpOutSegs, 28),
         (Counter::TcpRetransSegs, 2),
@@ -133,7 +124,7 @@ fn the_receive_queue_costs_what_was_measured() {
         fill(&mut pair, client, 1000);
         pair.run_ms(1000);
         let (got_rmem, got_fwd, _) = meminfo(&mut pair, S, server);
-        assert_eq!((got_rmem, got_fwd), (rmem, fwd), "SO_RCVBUF {rcvbuf}: {:#?}", lines(&pair));
+        assert_eq!((got_rmem, got_fwd), (rmem, fwd), "SO_RCVBUF {rcvbuf}: {:#?}", pair.lines());
     }
 }
 
