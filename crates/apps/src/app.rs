@@ -95,6 +95,11 @@ pub trait Sink: Send + Sync {
 
     /// A line of the NSS key log format (`SSLKEYLOGFILE`).
     fn key_log(&self, line: &str);
+
+    /// A file that the program leaves beside the capture, such as a HAR file or a qlog. Not kept unless said.
+    fn file(&self, name: &str, contents: Vec<u8>) {
+        let _ = (name, contents);
+    }
 }
 
 /// What a running program has at hand besides the network; cheap to clone.
@@ -145,6 +150,11 @@ impl Cx {
     /// Prints a line, or several.
     pub fn print(&self, text: impl AsRef<str>) {
         text.as_ref().lines().for_each(|line| self.0.sink.print(line));
+    }
+
+    /// Leaves a file beside the capture.
+    pub fn file(&self, name: &str, contents: Vec<u8>) {
+        self.0.sink.file(name, contents);
     }
 
     /// Tells a secret, so that the capture can be decrypted.

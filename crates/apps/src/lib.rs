@@ -8,11 +8,13 @@
 //! Map: `app` is what a program is and what it is told; every other module is one family of programs. [`KINDS`] lists them.
 
 mod app;
+pub mod arq;
 pub mod browser;
 pub mod dns;
 pub mod echo;
 pub mod http;
 pub mod pki;
+pub mod quic;
 pub mod tls;
 pub mod units;
 
@@ -37,6 +39,18 @@ pub type ReadTable = fn(&Map<String, Value>, &Env) -> Result<Ready, Vec<Problem>
 
 /// All kinds, by name.
 pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "arq-client",
+        about: "sends one message over UDP, reliably: an ARQ in a program",
+        read: from_table::<arq::ArqClient>,
+        schema: || schemars::schema_for!(arq::ArqClient),
+    },
+    Kind {
+        name: "arq-server",
+        about: "receives such messages",
+        read: from_table::<arq::ArqServer>,
+        schema: || schemars::schema_for!(arq::ArqServer),
+    },
     Kind {
         name: "dns-forger",
         about: "answers DNS questions falsely, on the path or blindly; in simulated worlds only",
@@ -90,6 +104,18 @@ pub const KINDS: &[Kind] = &[
         about: "fetches a page with its objects by one version of HTTP and tells what it cost",
         read: http::load::read_page_load,
         schema: || schemars::schema_for!(http::load::PageLoad),
+    },
+    Kind {
+        name: "quic-client",
+        about: "a QUIC connection and what is done with it, step by step",
+        read: quic::QuicClient::read,
+        schema: || schemars::schema_for!(quic::QuicClient),
+    },
+    Kind {
+        name: "quic-server",
+        about: "answers requests of HTTP/0.9 on QUIC streams",
+        read: quic::QuicServer::read,
+        schema: || schemars::schema_for!(quic::QuicServer),
     },
     Kind {
         name: "rpc-client",

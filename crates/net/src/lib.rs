@@ -15,7 +15,7 @@
 //! says so, and never the machine's network. Sockets keep their host wherever they go.
 //!
 //! Map: `shared` owns the world, `context` knows the current host, `lab` and `live` move time, `sock` is a descriptor
-//! of the stack with wakers, `tcp` and `udp` mirror `tokio::net`; `hyper`, `tonic` and `axum` (features of the same names) fit
+//! of the stack with wakers, `tcp` and `udp` mirror `tokio::net`; `hyper`, `tonic`, `axum` and `quinn` (features of the same names) fit
 //! the sockets to those crates.
 
 mod addr;
@@ -30,6 +30,8 @@ pub mod hyper;
 pub mod interpose;
 mod lab;
 mod live;
+#[cfg(feature = "quinn")]
+pub mod quinn;
 mod shared;
 mod sock;
 pub mod tcp;

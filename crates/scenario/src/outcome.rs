@@ -47,6 +47,9 @@ pub struct ProgramReport {
     pub failures: Vec<String>,
     /// Whether it ended before the run did. Programs without an end need `until` in the file.
     pub ended: bool,
+    /// Files that it leaves beside the capture, by name: a HAR file, a qlog.
+    #[serde(skip)]
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 /// A finished run.

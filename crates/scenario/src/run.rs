@@ -156,6 +156,7 @@ fn report(plan: &Plan, program: &programs::ProgramPlan, ran: &dyn Program, ended
         output: ran.output().to_vec(),
         failures: ran.failures().iter().map(|f| programs::with_line(program, f)).collect(),
         ended,
+        files: Vec::new(),
     }
 }
 

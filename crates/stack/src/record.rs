@@ -259,6 +259,8 @@ pub struct NodeInfo {
     pub ifaces: Vec<IfaceInfo>,
     /// Its programs' names.
     pub programs: Vec<String>,
+    /// Programs, by number, that say themselves what they do ([`What::Output`]): their system calls are details.
+    pub folded: Vec<u32>,
     /// `nstat`'s counters at the end that are not zero, such as (`IpInReceives`, 4).
     pub counters: Vec<(String, u64)>,
     /// Sysctls that the run set, and others worth telling, such as

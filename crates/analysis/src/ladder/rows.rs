@@ -121,11 +121,13 @@ fn whither(t: &Transmission) -> String {
     }
 }
 
-/// `ping` and `traceroute` are known by what they print and send: their many calls are shown unfolded only.
+/// `ping`, `traceroute` and programs above the sockets are known by what they print and send: their many calls are shown
+/// unfolded only.
 fn is_command(journal: &Journal, r: &Record, program: u32) -> bool {
     let node = journal.nodes.get(r.node.0 as usize);
     let name = node.and_then(|n| n.programs.get(program as usize));
-    name.is_some_and(|n| matches!(n.split(' ').next(), Some("ping" | "ping6" | "traceroute")))
+    node.is_some_and(|n| n.folded.contains(&program))
+        || name.is_some_and(|n| matches!(n.split(' ').next(), Some("ping" | "ping6" | "traceroute")))
 }
 
 /// Commands and what follows from them, before the first packet and call.

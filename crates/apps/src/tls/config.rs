@@ -157,7 +157,19 @@ impl ClientTls {
     }
 }
 
+impl ClientTls {
+    /// rustls' own, for QUIC.
+    pub(crate) fn rustls(&self) -> &Arc<ClientConfig> {
+        &self.0.rustls
+    }
+}
+
 impl ServerTls {
+    /// rustls' own, for QUIC.
+    pub(crate) fn rustls(&self) -> &Arc<ServerConfig> {
+        &self.0.rustls
+    }
+
     /// From what a file chose; secrets go to `cx`.
     ///
     /// # Errors

@@ -145,8 +145,17 @@ fn introduce(plans: &mut [HostPlan]) {
             known.extend(nic.addrs.iter().map(|(addr, len)| (i, *addr, *len, nic.mac, nic.name.clone())));
         }
     }
+    // An interface with two addresses in one network knows a neighbour once.
+    let mut told: Vec<(usize, IpAddr, String)> = Vec::new();
     for (i, own, len, _, nic) in &known {
-        let others = known.iter().filter(|(j, addr, ..)| j != i && same_network(*own, *addr, *len));
+        let others = known.iter().filter(|(j, addr, ..)| {
+            let new = (*i, *addr, nic.clone());
+            let other = j != i && same_network(*own, *addr, *len) && !told.contains(&new);
+            if other {
+                told.push(new);
+            }
+            other
+        });
         let entries = others.map(|(_, addr, _, mac, _)| {
             let family = if addr.is_ipv6() { "ip -6" } else { "ip" };
             admin(&format!("{family} neigh add {addr} lladdr {mac} dev {nic} nud permanent"))

@@ -39,6 +39,7 @@ struct Started {
 struct Log {
     lines: Vec<String>,
     status: Option<i32>,
+    files: Vec<(String, Vec<u8>)>,
 }
 
 fn open(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
@@ -55,6 +56,10 @@ impl Sink for ToJournal {
     fn print(&self, line: &str) {
         open(&self.log).lines.push(line.into());
         self.host.record(|program| What::Output { program, line: line.into() });
+    }
+
+    fn file(&self, name: &str, contents: Vec<u8>) {
+        open(&self.log).files.push((name.into(), contents));
     }
 
     fn key_log(&self, line: &str) {
@@ -79,6 +84,7 @@ fn run_here(plan: &Plan, granularity: Granularity) -> Result<Outcome, RunError> 
         ran.push(match &program.what {
             Body::App(app, wanted) => {
                 let process = built.world.open_process(node, &program.name);
+                built.world.fold_calls(process);
                 Ran::App(process, Started { app: app.clone(), wanted: *wanted, log: Arc::default() })
             }
             Body::Script(_) | Body::Command(_) => {
@@ -173,6 +179,7 @@ impl Started {
             output: log.lines.clone(),
             failures: failure.into_iter().collect(),
             ended: log.status.is_some(),
+            files: log.files.clone(),
         }
     }
 }

@@ -42,6 +42,11 @@ impl World {
         Process { node, pid, index }
     }
 
+    /// What the process does is told by what it prints: readers may leave its calls out.
+    pub fn fold_calls(&mut self, process: Process) {
+        self.wires.journal.nodes[process.node.0 as usize].folded.push(process.index);
+    }
+
     /// Makes a call of such a process, and carries out what comes of it. A call on a blocking descriptor may have
     /// to be tried again when [`World::poll_news`] tells something.
     pub fn process_call(&mut self, process: Process, call: &Call) -> Outcome {

@@ -106,6 +106,11 @@ impl<'a> Job<'a> {
                 out.line(format_args!("capture  {}", path.display()));
             }
         }
+        if let Some(path) = &capture
+            && let Err(exit) = self.write_files(&outcome, path, out)
+        {
+            return exit;
+        }
         verdict(&outcome, out)
     }
 
@@ -207,6 +212,23 @@ impl<'a> Job<'a> {
             Ok(()) => Ok(Some(self.args.capture_is.clone().unwrap_or(path))),
             Err(e) => Err(unwritable(&path, &e, CAPTURE_HINT, out)),
         }
+    }
+
+    /// Files of programs stand beside the capture, and begin with its name and the host's.
+    fn write_files(&self, outcome: &Outcome, capture: &Path, out: &mut Output) -> Result<(), Exit> {
+        for program in &outcome.programs {
+            for (name, contents) in &program.files {
+                let stem = capture.with_extension("");
+                let path = PathBuf::from(format!("{}.{}.{name}", stem.display(), program.host));
+                if let Err(e) = save(&path, |w| std::io::Write::write_all(w, contents)) {
+                    return Err(unwritable(&path, &e, CAPTURE_HINT, out));
+                }
+                if !self.args.json && !self.args.quiet {
+                    out.line(format_args!("file     {}", path.display()));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn json(&self, outcome: &Outcome, capture: Option<&Path>) -> Value {

@@ -1,0 +1,183 @@
+//! `quic-server`: answers `GET /20k` on every stream with as many bytes.
+
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use quinn::{Connection, Incoming, RecvStream, SendStream};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{ALPN, MAX_REQUEST, Qlog, duration, server_endpoint, size_of, transport};
+use crate::app::read_table;
+use crate::tls::{ServerOptions, ServerTls, VersionWord};
+use crate::{App, AppFuture, Cx, Env, Problem, Ready};
+
+/// A QUIC server.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuicServer {
+    /// Its UDP port; 443 unless given.
+    #[serde(default = "https")]
+    pub port: u16,
+    /// Its TLS: at least `certificate`.
+    pub tls: ServerOptions,
+    /// true: a client that has not shown yet that it gets what is sent to its address is sent a Retry first (RFC 9000 §8.1.2).
+    #[serde(default)]
+    pub retry: bool,
+    /// false: connections stay with the address that they began with (RFC 9000 §9).
+    #[serde(default = "yes")]
+    pub migration: bool,
+    /// A connection ends when nothing arrives for so long; `30s` unless given.
+    #[serde(default = "idle")]
+    pub idle: String,
+    /// Time that an answer takes before its first byte, such as `20ms`; none unless given.
+    pub delay: Option<String>,
+}
+
+fn https() -> u16 {
+    443
+}
+
+fn yes() -> bool {
+    true
+}
+
+pub(super) fn idle() -> String {
+    "30s".into()
+}
+
+/// How much of an answer is handed to quinn at a time.
+const PIECE: usize = 16 << 10;
+
+impl QuicServer {
+    pub(crate) fn read(table: &Map<String, Value>, env: &Env) -> Result<Ready, Vec<Problem>> {
+        let mut server: QuicServer = read_table(table)?;
+        server.tls.versions = vec![VersionWord::Tls13];
+        if server.tls.alpn.is_empty() {
+            server.tls.alpn = vec![ALPN.into()];
+        }
+        let mut problems = server.tls.check(env);
+        problems.iter_mut().for_each(|problem| problem.path.insert(0, "tls".into()));
+        let times = [("idle", Some(&server.idle)), ("delay", server.delay.as_ref())];
+        for (key, text) in times {
+            problems.extend(text.and_then(|text| bad_time(key, text)));
+        }
+        if problems.is_empty() { Ok(Arc::new(server)) } else { Err(problems) }
+    }
+
+    async fn serve(&self, cx: &Cx) -> io::Result<()> {
+        let tls = ServerTls::new(&self.tls, &cx.env().pki, Some(cx))?;
+        let socket = net::UdpSocket::bind(("0.0.0.0", self.port)).await?;
+        let qlog = Qlog::new(format!("{} on {}", cx.name(), cx.env().host));
+        let idle = duration(&self.idle).unwrap_or_default();
+        let endpoint = server_endpoint(cx, &tls, transport(idle, Some(&qlog))?, self.migration, socket)?;
+        while let Some(incoming) = endpoint.accept().await {
+            let from = incoming.remote_address();
+            if self.retry && !incoming.remote_address_validated() && incoming.may_retry() {
+                cx.print(format!("{from} has shown nothing of its address: Retry"));
+                // The packet is answered either way.
+                let _ = incoming.retry();
+                continue;
+            }
+            net::spawn(connection(incoming, self.delay.as_deref().and_then(duration), cx.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a time.
+pub(super) fn bad_time(key: &str, text: &str) -> Option<Problem> {
+    duration(text).is_none().then(|| Problem {
+        path: vec![key.into()],
+        message: format!("`{text}` is no time"),
+        help: Some("a number with its unit: 20ms, 1s".into()),
+    })
+}
+
+impl App for QuicServer {
+    fn run(self: Arc<Self>, cx: Cx) -> AppFuture {
+        Box::pin(async move {
+            if let Err(error) = self.serve(&cx).await {
+                cx.print(format!("quic-server: port {}: {error}", self.port));
+            }
+            1
+        })
+    }
+
+    fn serves(&self) -> bool {
+        true
+    }
+}
+
+async fn connection(incoming: Incoming, delay: Option<Duration>, cx: Cx) {
+    let from = incoming.remote_address();
+    let connecting = match incoming.accept() {
+        Ok(connecting) => connecting,
+        Err(error) => return cx.print(format!("{from}: {error}")),
+    };
+    // Answers to early data need not wait for the end of the handshake.
+    let connection = match connecting.into_0rtt() {
+        Ok((connection, _)) => connection,
+        Err(connecting) => match connecting.await {
+            Ok(connection) => connection,
+            Err(error) => return cx.print(format!("{from}: {error}")),
+        },
+    };
+    cx.print(format!("{from} connection"));
+    let mut seen = from;
+    loop {
+        let stream = connection.accept_bi().await;
+        let now = connection.remote_address();
+        if now != seen {
+            cx.print(format!("{seen} is {now} now: the connection migrated"));
+            seen = now;
+        }
+        match stream {
+            Ok((send, recv)) => {
+                net::spawn(answer(send, recv, connection.clone(), delay, cx.clone()));
+            }
+            Err(error) => {
+                let path = connection.stats().path;
+                return cx.print(format!(
+                    "{now} {error}; {} packets sent, {} lost",
+                    path.sent_packets, path.lost_packets
+                ));
+            }
+        }
+    }
+}
+
+async fn answer(
+    mut send: SendStream,
+    mut recv: RecvStream,
+    connection: Connection,
+    delay: Option<Duration>,
+    cx: Cx,
+) {
+    let early = recv.is_0rtt();
+    let request = recv.read_to_end(MAX_REQUEST).await.unwrap_or_default();
+    let line = String::from_utf8_lossy(&request);
+    let size = line.trim_end().strip_prefix("GET ").and_then(size_of);
+    let from = connection.remote_address();
+    let Some(mut left) = size else {
+        cx.print(format!("{from} stream {}: no request of HTTP/0.9", send.id().index()));
+        // H3_REQUEST_REJECTED has no brother here; 1 says "not this".
+        let _ = send.reset(1_u32.into());
+        return;
+    };
+    let word = if early { ", early data" } else { "" };
+    cx.print(format!("{from} stream {} \"{}\"{word}", send.id().index(), line.trim_end()));
+    if let Some(delay) = delay {
+        tokio::time::sleep(delay).await;
+    }
+    let piece = [b'q'; PIECE];
+    while left > 0 {
+        let n = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+        // The client has gone, or wants no more of it.
+        let Ok(()) = send.write_all(&piece[..n]).await else { return };
+        left -= n as u64;
+    }
+    let _ = send.finish();
+}
