@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::server::{bad_time, idle};
-use super::{ALPN, Qlog, client_endpoint, duration, size_of, transport};
+use super::server::idle;
+use super::{ALPN, Qlog, client_endpoint, size_of, transport};
 use crate::app::read_table;
 use crate::tls::{ClientOptions, ClientTls, VersionWord};
+use crate::units::Span;
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
 
 /// A QUIC client.
@@ -34,7 +35,7 @@ pub struct QuicClient {
     pub tls: ClientOptions,
     /// A connection ends when nothing arrives for so long; `30s` unless given.
     #[serde(default = "idle")]
-    pub idle: String,
+    pub idle: Span,
     /// What it does: `connect`, `connect 0-rtt` (requests leave with the first packet), `get /20k` (several paths: streams side
     /// by side), `sleep 1s`, `rebind` (it goes on from another port, or from another of its addresses: `rebind 198.51.100.7`),
     /// `update-keys`, `close`.
@@ -66,9 +67,7 @@ impl Step {
                     None => Ok(Step::Get(paths.iter().map(|path| (*path).to_owned()).collect())),
                 }
             }
-            ["sleep", time] => {
-                duration(time).map(Step::Sleep).ok_or_else(|| format!("`{time}` is no time: 20ms, 1s"))
-            }
+            ["sleep", time] => Span::parse(time).map(|span| Step::Sleep(span.0)),
             ["rebind"] => Ok(Step::Rebind(None)),
             ["rebind", addr] => addr
                 .parse()
@@ -100,7 +99,6 @@ impl QuicClient {
         }
         let mut problems = given.tls.check(env);
         problems.iter_mut().for_each(|problem| problem.path.insert(0, "tls".into()));
-        problems.extend(bad_time("idle", &given.idle));
         let mut steps = Vec::new();
         for (n, text) in given.steps.iter().enumerate() {
             match Step::parse(text) {
@@ -146,9 +144,8 @@ impl Client {
         let mut addrs = net::lookup_host(&self.given.server).await?;
         let server = addrs.next().ok_or_else(|| io::Error::other("no address"))?;
         let qlog = Qlog::new(format!("{} on {}", cx.name(), cx.env().host));
-        let idle = duration(&self.given.idle).unwrap_or_default();
         let socket = net::UdpSocket::bind((any(server), self.given.port)).await?;
-        let endpoint = client_endpoint(cx, &tls, transport(idle, Some(&qlog))?, socket)?;
+        let endpoint = client_endpoint(cx, &tls, transport(self.given.idle.0, Some(&qlog))?, socket)?;
         let mut connection: Option<Connection> = None;
         let result = self.steps(cx, &endpoint, server, &mut connection).await;
         if let Some(connection) = connection {

@@ -36,17 +36,6 @@ fn size_of(path: &str) -> Option<u64> {
     (size <= MAX_SIZE).then_some(size)
 }
 
-/// A time in the words of scenario files: `1s`, `20ms`.
-fn duration(text: &str) -> Option<core::time::Duration> {
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
-    let n: u64 = digits.parse().ok()?;
-    match unit {
-        "ms" => Some(core::time::Duration::from_millis(n)),
-        "s" => Some(core::time::Duration::from_secs(n)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,9 +9,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ALPN, MAX_REQUEST, Qlog, duration, server_endpoint, size_of, transport};
+use super::{ALPN, MAX_REQUEST, Qlog, server_endpoint, size_of, transport};
 use crate::app::read_table;
 use crate::tls::{ServerOptions, ServerTls, VersionWord};
+use crate::units::Span;
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
 
 /// A QUIC server.
@@ -31,9 +32,9 @@ pub struct QuicServer {
     pub migration: bool,
     /// A connection ends when nothing arrives for so long; `30s` unless given.
     #[serde(default = "idle")]
-    pub idle: String,
+    pub idle: Span,
     /// Time that an answer takes before its first byte, such as `20ms`; none unless given.
-    pub delay: Option<String>,
+    pub delay: Option<Span>,
 }
 
 fn https() -> u16 {
@@ -44,8 +45,8 @@ fn yes() -> bool {
     true
 }
 
-pub(super) fn idle() -> String {
-    "30s".into()
+pub(super) fn idle() -> Span {
+    Span(Duration::from_secs(30))
 }
 
 /// How much of an answer is handed to quinn at a time.
@@ -60,10 +61,6 @@ impl QuicServer {
         }
         let mut problems = server.tls.check(env);
         problems.iter_mut().for_each(|problem| problem.path.insert(0, "tls".into()));
-        let times = [("idle", Some(&server.idle)), ("delay", server.delay.as_ref())];
-        for (key, text) in times {
-            problems.extend(text.and_then(|text| bad_time(key, text)));
-        }
         if problems.is_empty() { Ok(Arc::new(server)) } else { Err(problems) }
     }
 
@@ -71,8 +68,8 @@ impl QuicServer {
         let tls = ServerTls::new(&self.tls, &cx.env().pki, Some(cx))?;
         let socket = net::UdpSocket::bind(("0.0.0.0", self.port)).await?;
         let qlog = Qlog::new(format!("{} on {}", cx.name(), cx.env().host));
-        let idle = duration(&self.idle).unwrap_or_default();
-        let endpoint = server_endpoint(cx, &tls, transport(idle, Some(&qlog))?, self.migration, socket)?;
+        let endpoint =
+            server_endpoint(cx, &tls, transport(self.idle.0, Some(&qlog))?, self.migration, socket)?;
         while let Some(incoming) = endpoint.accept().await {
             let from = incoming.remote_address();
             if self.retry && !incoming.remote_address_validated() && incoming.may_retry() {
@@ -81,19 +78,10 @@ impl QuicServer {
                 let _ = incoming.retry();
                 continue;
             }
-            net::spawn(connection(incoming, self.delay.as_deref().and_then(duration), cx.clone()));
+            net::spawn(connection(incoming, self.delay.map(|span| span.0), cx.clone()));
         }
         Ok(())
     }
-}
-
-/// What is wrong with a time.
-pub(super) fn bad_time(key: &str, text: &str) -> Option<Problem> {
-    duration(text).is_none().then(|| Problem {
-        path: vec![key.into()],
-        message: format!("`{text}` is no time"),
-        help: Some("a number with its unit: 20ms, 1s".into()),
-    })
 }
 
 impl App for QuicServer {
