@@ -171,6 +171,7 @@ pub struct Command {
 
 /// All commands, by name.
 pub const COMMANDS: &[Command] = &[
+    Command { name: "browser", read: browser::command::read },
     Command { name: "curl", read: http::curl::read },
     Command { name: "dig", read: dns::dig::command },
     Command { name: "getent", read: dns::getent::command },

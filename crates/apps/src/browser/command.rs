@@ -1,0 +1,225 @@
+//! `browser URL…`: visits pages one after the other and prints every request.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::{Browser, Options, cache};
+use crate::http::client::Version;
+use crate::tls::VersionWord;
+use crate::units::Span;
+use crate::{App, AppFuture, CommandError, Cx, Env, Ready};
+
+/// The command line, read.
+#[derive(Clone, Debug)]
+pub struct BrowserCommand {
+    options: Options,
+    steps: Vec<Step>,
+    /// Requests as JSON values, a line each.
+    json: bool,
+    /// No line per request.
+    silent: bool,
+    /// The exit status also tells of objects that failed.
+    strict: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Visit(Url, cache::Mode),
+    Wait(Duration),
+    /// Connections that are not used are closed.
+    Close,
+}
+
+/// All options, for errors.
+const USAGE: &str = "browser [--http 1.1|2] [--tls 1.2|1.3] [--early-data] [--no-resume] [--no-cache] [--no-compress] [--old-cookies] \
+                     [--preload DOMAIN] [--connections N] [--trust NAME] [--json] [--silent] [--strict] \
+                     {URL | --reload URL | --wait TIME | --close}…";
+
+/// Reads the command line.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(words: &[String], env: &Env) -> Result<Ready, CommandError> {
+    let wrong = |word: usize, message: String| CommandError { word, message, help: Some(USAGE.into()) };
+    let mut all = BrowserCommand {
+        options: Options::default(),
+        steps: Vec::new(),
+        json: false,
+        silent: false,
+        strict: false,
+    };
+    let mut trust: Vec<String> = Vec::new();
+    let mut at = 1;
+    while let Some(word) = words.get(at) {
+        let mut value = |what: &str| {
+            at += 1;
+            words.get(at).cloned().ok_or_else(|| wrong(at, format!("`{word}` needs {what}")))
+        };
+        match word.as_str() {
+            "--http" => {
+                all.options.version = match value("a version")?.as_str() {
+                    "1.1" => Version::Http11,
+                    "2" => Version::Http2,
+                    other => return Err(wrong(at, format!("HTTP {other} is neither 1.1 nor 2"))),
+                }
+            }
+            "--tls" => {
+                all.options.tls.versions = match value("a version")?.as_str() {
+                    "1.2" => vec![VersionWord::Tls12],
+                    "1.3" => vec![VersionWord::Tls13],
+                    other => return Err(wrong(at, format!("TLS {other} is neither 1.2 nor 1.3"))),
+                }
+            }
+            "--early-data" => all.options.tls.early_data = true,
+            "--no-resume" => all.options.tls.resume = false,
+            "--no-cache" => all.options.cache = false,
+            "--no-compress" => all.options.compress = false,
+            "--old-cookies" => all.options.lax_by_default = false,
+            "--preload" => all.options.preload.push(value("a domain")?),
+            "--trust" => trust.push(value("a certificate of the scenario")?),
+            "--connections" => {
+                let text = value("a number")?;
+                let count = text.parse().ok().filter(|n| (1..=256).contains(n));
+                all.options.per_host =
+                    count.ok_or_else(|| wrong(at, format!("{text} is no number from 1 to 256")))?;
+            }
+            "--json" => all.json = true,
+            "--silent" => all.silent = true,
+            "--strict" => all.strict = true,
+            "--close" => all.steps.push(Step::Close),
+            "--wait" => {
+                let text = value("a time such as 5s")?;
+                let span: Result<Span, _> = serde_json::from_value(text.as_str().into());
+                all.steps.push(Step::Wait(span.map_err(|error| wrong(at, error.to_string()))?.0));
+            }
+            "--reload" => {
+                let url = value("a URL")?;
+                all.steps.push(Step::Visit(read_url(&url).map_err(|m| wrong(at, m))?, cache::Mode::Validate));
+            }
+            option if option.starts_with('-') => return Err(wrong(at, format!("no option `{option}`"))),
+            url => {
+                all.steps.push(Step::Visit(read_url(url).map_err(|m| wrong(at, m))?, cache::Mode::Default))
+            }
+        }
+        at += 1;
+    }
+    if !all.steps.iter().any(|step| matches!(step, Step::Visit(..))) {
+        return Err(wrong(words.len(), "which URL?".into()));
+    }
+    if !trust.is_empty() {
+        all.options.tls.trust = trust;
+    } else if env.pki.table(crate::pki::DEFAULT_CA).is_none() {
+        // A scenario without certificates has http only.
+        all.options.tls.trust = Vec::new();
+    }
+    if let Some(problem) = all.options.tls.check(env).into_iter().next() {
+        return Err(CommandError { word: 0, message: problem.message, help: problem.help });
+    }
+    Ok(Arc::new(all))
+}
+
+/// As an address bar reads it, but without a search engine: what has no scheme is https.
+fn read_url(text: &str) -> Result<Url, String> {
+    let whole = if text.contains("://") { text.to_string() } else { format!("https://{text}") };
+    let url = Url::parse(&whole).map_err(|error| format!("`{text}` is no URL: {error}"))?;
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err(format!("`{text}`: {} is neither http nor https", url.scheme()));
+    }
+    Ok(url)
+}
+
+impl App for BrowserCommand {
+    fn run(self: Arc<Self>, cx: Cx) -> AppFuture {
+        Box::pin(async move {
+            let browser = Browser::new(self.options.clone(), cx.clone());
+            let mut status = 0;
+            let mut printed = 0;
+            for step in &self.steps {
+                let (url, mode) = match step {
+                    Step::Wait(time) => {
+                        tokio::time::sleep(*time).await;
+                        continue;
+                    }
+                    Step::Close => {
+                        browser.close_idle();
+                        continue;
+                    }
+                    Step::Visit(url, mode) => (url.clone(), *mode),
+                };
+                let visited = browser.visit(url.clone(), mode).await;
+                let entries = browser.entries();
+                for entry in &entries[printed..] {
+                    if self.json {
+                        cx.print(serde_json::to_string(entry).expect("plain data"));
+                    } else if !self.silent {
+                        cx.print(entry.line());
+                    }
+                }
+                let of_visit = &entries[printed..];
+                printed = entries.len();
+                match visited {
+                    Ok(page) => {
+                        let sent = of_visit.iter().filter(|e| e.wire + e.head > 0).count();
+                        let bytes: usize = of_visit.iter().map(|e| e.wire + e.head).sum();
+                        if self.json {
+                            let value = serde_json::json!({ "page": page.number, "url": page.url.as_str(), "on_load": page.on_load });
+                            cx.print(value.to_string());
+                        } else {
+                            cx.print(format!(
+                                "page {} {} after {:.1} ms: {} requests, {sent} answer{} of {bytes} bytes from the network{}",
+                                page.url,
+                                page.status.unwrap_or(0),
+                                page.on_load,
+                                of_visit.len(),
+                                if sent == 1 { "" } else { "s" },
+                                if page.failed == 0 { String::new() } else { format!(", {} objects failed", page.failed) },
+                            ));
+                        }
+                        if page.failed > 0 && self.strict || page.status.is_none_or(|status| status >= 400) {
+                            status = 22;
+                        }
+                    }
+                    Err(error) => {
+                        cx.print(format!("no page {url}: {error}"));
+                        status = 1;
+                    }
+                }
+            }
+            status
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(line: &str) -> String {
+        let words: Vec<String> = line.split_whitespace().map(str::to_string).collect();
+        let error = read(&words, &Env::default()).expect_err(line);
+        format!("{}: {}", error.word, error.message)
+    }
+
+    #[test]
+    fn mistakes_are_told_at_their_word() {
+        let rows = [
+            ("browser", "1: which URL?"),
+            ("browser --http 3 https://a.example/", "2: HTTP 3 is neither 1.1 nor 2"),
+            ("browser --tls", "2: `--tls` needs a version"),
+            ("browser ftp://a.example/", "1: `ftp://a.example/`: ftp is neither http nor https"),
+            ("browser --what a.example", "1: no option `--what`"),
+            ("browser --connections 0 a.example", "2: 0 is no number from 1 to 256"),
+            ("browser http://[::1", "1: `http://[::1` is no URL: invalid IPv6 address"),
+        ];
+        for (line, message) in rows {
+            assert_eq!(wrong(line), message);
+        }
+    }
+
+    #[test]
+    fn without_a_scheme_https_is_meant() {
+        assert_eq!(read_url("shop.example").map(String::from), Ok("https://shop.example/".into()));
+    }
+}
