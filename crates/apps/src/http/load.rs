@@ -81,7 +81,11 @@ pub struct PageLoad {
     pub in_turn: bool,
     /// The receive window of an HTTP/2 stream and connection; 65,535 unless given.
     pub window: Option<u32>,
-    /// Prints a line for each object.
+    /// The pause between the page and its objects.
+    pub wait: Option<Span>,
+    /// The method of the objects; GET unless given.
+    pub method: Option<String>,
+    /// Prints a line for each object, in the order of their ends, and how many took no more than a round trip and a half.
     pub each: bool,
     /// TLS for `https`.
     pub tls: ClientOptions,
@@ -108,6 +112,9 @@ pub fn read_page_load(table: &Map<String, Value>, env: &Env) -> Result<Ready, Ve
     if load.objects > 0 && !load.objects_at.contains("{n}") {
         problems.push(problem("objects_at", "it must contain {n}, such as \"/object/{n}\"".into()));
     }
+    if load.method.as_ref().is_some_and(|name| Method::from_bytes(name.as_bytes()).is_err()) {
+        problems.push(problem("method", "it is no method".into()));
+    }
     for mut found in load.tls.check(env) {
         found.path.insert(0, "tls".into());
         problems.push(found);
@@ -118,6 +125,10 @@ pub fn read_page_load(table: &Map<String, Value>, env: &Env) -> Result<Ready, Ve
 /// What one object came to.
 struct Object {
     path: String,
+    /// How long its connection took to open, when it was opened for it.
+    connect: Option<Duration>,
+    /// From its request to its end.
+    took: Duration,
     began: Duration,
     first: Duration,
     ended: Duration,
@@ -170,16 +181,25 @@ impl PageLoad {
         let start = Instant::now();
         let client = self.client(cx);
         let page = fetch(&client, self.request("")?, String::new(), start).await?;
+        if let Some(wait) = self.wait {
+            tokio::time::sleep(wait.0).await;
+        }
         let mut objects = Vec::new();
         let mut under_way = Vec::new();
         for (n, path) in self.paths().into_iter().enumerate() {
             if let (Some(every), true) = (self.every, n > 0) {
                 tokio::time::sleep(every.0).await;
             }
-            let request = self.request(&path)?;
-            let fetching = {
-                let client = client.clone();
-                async move { fetch(&client, request, path, start).await }
+            let mut request = self.request(&path)?;
+            if let Some(method) = &self.method {
+                request.method =
+                    Method::from_bytes(method.as_bytes()).map_err(|_| Error::Url(method.clone()))?;
+            }
+            let (name, client) = (format!("{} {path}", request.method), client.clone());
+            let cx = cx.clone();
+            let fetching = async move {
+                let fetched = fetch(&client, request, path, start).await;
+                fetched.inspect_err(|error| cx.print(format!("page-load: {name}: {error}")))
             };
             if self.in_turn {
                 objects.push(fetching.await?);
@@ -193,14 +213,19 @@ impl PageLoad {
         }
         let took = start.elapsed();
         if self.each {
-            for object in &objects {
-                let Object { path, began, first, ended, bytes, pushed, status } = object;
+            objects.sort_by_key(|object| object.ended);
+            for (n, object) in objects.iter().enumerate() {
+                let Object { path, began, first, ended, bytes, pushed, status, .. } = object;
                 let [began, first, ended] = [began, first, ended].map(|time| ms(*time));
                 let pushed = if *pushed { ", pushed" } else { "" };
                 cx.print(format!(
-                    "  {path}: {status}, asked {began}, first byte {first}, done {ended}, {bytes} B{pushed}"
+                    "{}. {path}: {status}, asked {began}, first byte {first}, done {ended}, {bytes} B{pushed}",
+                    n + 1
                 ));
             }
+            let round_trip = page.connect.unwrap_or_default();
+            let in_time = objects.iter().filter(|object| object.took <= round_trip * 3 / 2).count();
+            cx.print(format!("in time: {in_time} of {}", objects.len()));
         }
         let all = core::iter::once(&page).chain(&objects);
         let bad = all.clone().filter(|object| object.status != 200).count();
@@ -237,8 +262,21 @@ async fn fetch(client: &Client, request: Request, path: String, start: Instant) 
     let began = start.elapsed();
     let response = client.send(request).await?;
     let (first, status, pushed) = (start.elapsed(), response.status.as_u16(), response.pushed);
+    let clock = response.body.clock();
     let bytes = response.body.collect(MAX_BODY).await?.len();
-    Ok(Object { path, began, first, ended: start.elapsed(), bytes, pushed, status })
+    let timings = clock();
+    let took = timings.wait + timings.receive.unwrap_or_default();
+    Ok(Object {
+        path,
+        connect: timings.connect,
+        took,
+        began,
+        first,
+        ended: start.elapsed(),
+        bytes,
+        pushed,
+        status,
+    })
 }
 
 impl App for PageLoad {

@@ -44,6 +44,8 @@ pub struct HttpProxy {
     pub access_log: LogFormat,
     /// The servers, as `"name:port"`, with `weight=`, `max_fails=`, `fail_timeout=`, `backup`, `down` behind.
     pub upstream: Vec<String>,
+    /// Other servers for paths that begin so; the longest beginning counts.
+    pub locations: BTreeMap<String, Vec<String>>,
     /// Idle connections that are kept to upstream servers; none unless given. With it requests go out as HTTP/1.1.
     pub keepalive: usize,
     /// How long they are kept; 60 s.
@@ -179,12 +181,16 @@ pub fn read(table: &Map<String, Value>, env: &Env) -> Result<Ready, Vec<Problem>
     let proxy: HttpProxy = read_table(table)?;
     let mut problems = Vec::new();
     let mut wrong = |path: Vec<String>, message: String| problems.push(Problem { path, message, help: None });
-    if proxy.upstream.is_empty() || proxy.upstream.len() > MAX_SERVERS {
-        wrong(vec!["upstream".into()], format!("a proxy has 1 to {MAX_SERVERS} upstream servers"));
-    }
-    for (index, text) in proxy.upstream.iter().enumerate() {
-        if let Err(message) = Peer::parse(text) {
-            wrong(vec!["upstream".into(), index.to_string()], message);
+    let locations =
+        proxy.locations.iter().map(|(path, servers)| (vec!["locations".into(), path.clone()], servers));
+    for (at, servers) in core::iter::once((vec!["upstream".to_string()], &proxy.upstream)).chain(locations) {
+        if servers.is_empty() || servers.len() > MAX_SERVERS {
+            wrong(at.clone(), format!("a proxy has 1 to {MAX_SERVERS} upstream servers"));
+        }
+        for (index, text) in servers.iter().enumerate() {
+            if let Err(message) = Peer::parse(text) {
+                wrong(at.iter().cloned().chain([index.to_string()]).collect(), message);
+            }
         }
     }
     for (name, value) in &proxy.proxy_set_header {
@@ -205,21 +211,26 @@ pub fn read(table: &Map<String, Value>, env: &Env) -> Result<Ready, Vec<Problem>
 impl App for HttpProxy {
     fn run(self: Arc<Self>, cx: Cx) -> AppFuture {
         Box::pin(async move {
-            let peers = self.upstream.iter().filter_map(|text| Peer::parse(text).ok()).collect();
             let sides = HttpServer {
                 keepalive_timeout: self.keepalive_timeout,
                 client_max_body_size: self.client_max_body_size,
                 ..HttpServer::default()
             };
             let limits = sides.limits();
-            let forward = Arc::new(Forward {
-                proxy: self.clone(),
-                cx: cx.clone(),
-                max_body: limits.client_max_body_size,
-                pause: limits.client_body_timeout,
-                peers: Mutex::new(peers),
-                idle: Arc::default(),
-            });
+            let forward = |servers: &[String]| {
+                Arc::new(Forward {
+                    proxy: self.clone(),
+                    cx: cx.clone(),
+                    max_body: limits.client_max_body_size,
+                    pause: limits.client_body_timeout,
+                    peers: Mutex::new(servers.iter().filter_map(|text| Peer::parse(text).ok()).collect()),
+                    idle: Arc::default(),
+                })
+            };
+            let mut locations: Vec<_> =
+                self.locations.iter().map(|(path, servers)| (path.clone(), forward(servers))).collect();
+            locations.sort_by_key(|(path, _)| core::cmp::Reverse(path.len()));
+            let forward = Arc::new(Routes { locations, default: forward(&self.upstream) });
             let server = self.server.clone().unwrap_or_else(|| "wirelab".into());
             let both = Versions { http1: true, http2: true };
             let front = Front::new(limits, both, server, self.access_log, cx, forward);
@@ -772,8 +783,17 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-impl Handle for Forward {
+/// Which servers a path belongs to.
+struct Routes {
+    /// The longest path first.
+    locations: Vec<(String, Arc<Forward>)>,
+    default: Arc<Forward>,
+}
+
+impl Handle for Routes {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<'static, Answer> {
-        Box::pin(async move { self.answer(exchange).await })
+        let found = self.locations.iter().find(|(path, _)| exchange.path().starts_with(path.as_str()));
+        let forward = found.map_or(&self.default, |(_, forward)| forward).clone();
+        Box::pin(async move { forward.answer(exchange).await })
     }
 }

@@ -117,6 +117,31 @@ impl Bench {
         is_ready.recv().expect("the relay listens")
     }
 
+    /// Starts a program on our stack; it ends with the bench.
+    pub(crate) fn start(&self, program: impl Future<Output = ()> + Send + 'static) {
+        let host = self.host.clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = self.plain.run(move || {
+            std::thread::spawn(move || {
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = host.scope(program) => {}
+                        _ = stopped => {}
+                    }
+                });
+            })
+        });
+        self.relays.borrow_mut().push(Relay { stop: Some(stop), thread: Some(thread) });
+    }
+
+    /// Runs a program on our stack to its end.
+    pub(crate) fn block_on<T>(&self, program: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(self.host.scope(program))
+    }
+
     /// Nothing was left out: with loss on the wire packets were lost, and the rest went through.
     pub(crate) fn finish(self) {
         let Wire { name, impairment, mib, .. } = &self.wire;

@@ -11,6 +11,23 @@ use tempfile::TempDir;
 /// No command takes longer.
 const LIMIT_S: &str = "1800";
 
+/// Whether a program is there.
+pub(crate) fn has(program: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .output()
+        .is_ok_and(|out| out.status.success())
+}
+
+/// Runs a command in a namespace: its exit status and all that it printed.
+pub(crate) fn try_run(ns: &Netns, argv: &[&str]) -> (i32, String) {
+    let argv: Vec<String> = argv.iter().map(|arg| (*arg).to_string()).collect();
+    let out = ns.run(move || Command::new("timeout").arg(LIMIT_S).args(&argv).stdin(Stdio::null()).output());
+    let out = out.expect("coreutils");
+    let text = [out.stdout, out.stderr].concat();
+    (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+}
+
 /// Runs a command in a namespace and gives back what it printed.
 ///
 /// # Panics
@@ -41,7 +58,7 @@ impl Files {
         self.0.path().join(name).to_str().expect("UTF-8").to_string()
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         fs::write(self.path(name), text).expect("room on the disk");
         self.path(name)
     }
@@ -131,7 +148,12 @@ impl Nginx {
                 files.path("."),
             ),
         );
-        let mut nginx = Running::start(ns, &["nginx", "-c", &config]);
+        Nginx::with_config(ns, &config, port)
+    }
+
+    /// With a file of its own.
+    pub(crate) fn with_config(ns: &Netns, config: &str, port: u16) -> Nginx {
+        let mut nginx = Running::start(ns, &["nginx", "-c", config]);
         nginx.wait_for(ns, port);
         Nginx(nginx)
     }

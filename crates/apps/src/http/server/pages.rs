@@ -46,8 +46,8 @@ pub struct Page {
     pub events: Option<u32>,
     /// What a request must have in a cookie, as `name=value`; 403 without it.
     pub requires_cookie: Option<String>,
-    /// Whether it has an ETag; it has one unless this is false.
-    pub etag: Option<bool>,
+    /// Its ETag, or `false` for none; made of its content unless given.
+    pub etag: Option<Tag>,
     /// When it was modified, as an HTTP date.
     pub last_modified: Option<String>,
     /// `Cache-Control`.
@@ -56,6 +56,16 @@ pub struct Page {
     pub push: Vec<String>,
     /// Methods that it takes; GET and HEAD unless given or its handler takes more.
     pub methods: Vec<String>,
+}
+
+/// What `etag` says.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Tag {
+    /// Whether there is one.
+    Has(bool),
+    /// It, without its quotes.
+    Is(String),
 }
 
 /// What computes an answer.
@@ -183,8 +193,13 @@ impl Page {
             answer = answer.with(http::header::CACHE_CONTROL, cache);
         }
         if answer.status == StatusCode::OK {
-            if self.etag != Some(false) {
-                answer = answer.with(ETAG, &format!("\"{:016x}\"", fnv(&body)));
+            let tag = match &self.etag {
+                None | Some(Tag::Has(true)) => format!("\"{:016x}\"", fnv(&body)),
+                Some(Tag::Is(tag)) => format!("\"{tag}\""),
+                Some(Tag::Has(false)) => String::new(),
+            };
+            if !tag.is_empty() {
+                answer = answer.with(ETAG, &tag);
             }
             if let Some(date) = &self.last_modified {
                 answer = answer.with(LAST_MODIFIED, date);
