@@ -120,7 +120,8 @@ impl<A: Address> RouteTable<A> {
             Ok(g) => g,
             Err(g) => {
                 self.groups.reserve_exact(1); // few lengths are ever in use
-                self.groups.insert(g, Group { len, keys: Vec::new(), routes: Vec::new() });
+                let (keys, routes) = (Vec::with_capacity(1), Vec::with_capacity(1));
+                self.groups.insert(g, Group { len, keys, routes });
                 g
             }
         };
