@@ -344,7 +344,8 @@ impl Stack {
         let pingpong = prep.pingpong;
         let notes = (prep.zerocopy, prep.timestamping);
         let (no_cookie, connect) = (prep.fastopen.no_cookie, prep.fastopen.connect);
-        let mut tcb = Box::new(super::tcb::Tcb::new(&self.sysctl.ns, now, seed));
+        let tcb = super::tcb::Tcb::new(&self.sysctl.ns, now, seed);
+        let mut tcb = self.tcp.spare.boxed(tcb);
         tcb.ack.nodelay_forced = pingpong;
         tcb.adopt_notes(notes.0, notes.1);
         tcb.fo.no_cookie = no_cookie;

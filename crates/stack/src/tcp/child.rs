@@ -162,8 +162,10 @@ impl Stack {
         let mut tcb = Tcb::of_request(&self.sysctl.ns, now, seed, req, seg);
         tcb.adopt_notes(prep.zerocopy, prep.timestamping);
         let opts = parent.opts.clone();
+        let (domain, addr_locked) = (parent.domain, parent.addr_locked);
+        let tcb = self.tcp.spare.boxed(tcb);
         let sock = TcpSock {
-            domain: parent.domain,
+            domain,
             serial,
             file: NO_FILE,
             opts,
@@ -172,7 +174,7 @@ impl Stack {
             saddr: req.local.ip(),
             port: req.local.port(),
             bind_place: super::sock::NO_PLACE,
-            addr_locked: parent.addr_locked,
+            addr_locked,
             port_locked: false,
             peer_scope: scope,
             dst: Some((generation, dst)),
@@ -185,7 +187,7 @@ impl Stack {
             shutdown_wr: false,
             lingering: false,
             linger_until: None,
-            tcb: Some(Box::new(tcb)),
+            tcb: Some(tcb),
             listener: None,
             saved_syn: None,
         };

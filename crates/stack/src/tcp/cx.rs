@@ -6,7 +6,6 @@ use core::time::Duration;
 use wire::tcp::Header;
 use wire::{Bytes, Instant};
 
-use super::TcpId;
 use super::mem::TcpMemory;
 use super::send_buffer::ChunkPool;
 use super::tcb::State;
@@ -60,7 +59,6 @@ pub(crate) enum Fate {
 /// Context of one step.
 pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
-    pub(crate) id: TcpId,
     pub(crate) sysctl: &'a Globals,
     pub(crate) profile: KernelProfile,
     pub(crate) granularity: Granularity,
@@ -80,6 +78,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) peers: &'a mut super::metrics::Peers,
     /// The ACK proves that the peer hears us: its neighbour entry is confirmed (`sk_dst_confirm`).
     pub(crate) confirm: bool,
+    /// Timers that were moved to earlier than their entry in the queue stands, one bit for each kind.
+    pub(crate) moved_timers: u8,
     /// Orphans of the host (`tcp_orphan_count`).
     pub(crate) orphans: u32,
     /// The queue of the way's interface takes nothing: `NET_XMIT_DROP`.

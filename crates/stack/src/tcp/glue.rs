@@ -61,7 +61,6 @@ impl Stack {
             queue_full,
             no_route,
             now,
-            id: TcpId(id),
             sysctl: &self.sysctl.ns,
             profile: self.config.profile,
             granularity: self.config.granularity,
@@ -77,11 +76,15 @@ impl Stack {
             fastopen_removed: None,
             peers: &mut self.tcp.peers,
             confirm: false,
+            moved_timers: 0,
             orphans,
             transitions: &mut self.tcp.transitions,
         };
         let result = step(&mut tcb, &mut cx);
-        let Cx { wake, fate, dst_suspect, confirm, fastopen_removed, .. } = cx;
+        let Cx { wake, fate, dst_suspect, confirm, fastopen_removed, moved_timers, .. } = cx;
+        if moved_timers != 0 {
+            tcb.timers.enqueue(&mut self.timers, TcpId(id), moved_timers);
+        }
         if !self.tcp.transitions.is_empty() {
             self.tcp_record_transitions(now, id, &tcb);
         }

@@ -13,7 +13,7 @@
 //!
 //! | files | about |
 //! |---|---|
-//! | `sock`, `tables`, `bind`, `ports`, `demux`, `glue`, `short`, `ways` | the four kinds of socket, who owns a tuple or a port |
+//! | `sock`, `tables`, `bind`, `ports`, `demux`, `glue`, `short`, `ways`, `spare` | the four kinds of socket, who owns a tuple or a port |
 //! | `call`, `send`, `recv`, `info` | what system calls do |
 //! | `connect`, `listen`, `request`, `child`, `syncookie`, `options`, `isn`, `fastopen/`, `metrics` | opening |
 //! | `input`, `validate`, `ack`, `sack`, `urgent`, `ecn`, `rx/` | what arrives |
@@ -68,6 +68,7 @@ pub(crate) mod shared;
 pub(crate) mod short;
 pub(crate) mod skb;
 pub(crate) mod sock;
+pub(crate) mod spare;
 pub(crate) mod syncookie;
 pub(crate) mod tables;
 pub(crate) mod tcb;

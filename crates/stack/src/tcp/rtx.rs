@@ -44,6 +44,11 @@ impl RtxQueue {
         self.order.is_empty()
     }
 
+    /// Entries that there is room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.nodes.capacity()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }

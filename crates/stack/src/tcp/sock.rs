@@ -114,6 +114,7 @@ pub(crate) struct Tcp {
     /// Listeners by port, oldest first.
     pub(crate) listeners: crate::udp::ports::PortTable,
     pub(crate) ways: super::ways::Ways,
+    pub(super) spare: super::spare::Spare,
     pub(crate) secrets: Secrets,
     pub(crate) rng: Rng,
     pub(crate) peers: super::metrics::Peers,
@@ -150,6 +151,7 @@ impl Tcp {
             binds: super::bind::BindTable::default(),
             listeners: crate::udp::ports::PortTable::default(),
             ways: super::ways::Ways::default(),
+            spare: super::spare::Spare::default(),
             secrets: Secrets::new(rng),
             rng: rng.fork("tcp"),
             peers: super::metrics::Peers::default(),

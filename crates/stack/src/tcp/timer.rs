@@ -2,7 +2,8 @@
 //!
 //! Linux: tcp_timer.c, inet_connection_sock.h `inet_csk_reset_xmit_timer`. Each has at most one entry in the
 //! host's timer queue: re-arming for later only moves the deadline, and the entry re-queues itself when it
-//! comes up early. That keeps an ACK's re-arming free of heap work.
+//! comes up early; re-arming for sooner moves the entry at the end of the step. That keeps an ACK's re-arming free of
+//! work on the queue.
 
 use core::time::Duration;
 
@@ -67,14 +68,21 @@ impl LazyTimer {
 
     fn arm_at(&mut self, cx: &mut Cx<'_>, at: Instant, kind: TimerKind) {
         self.at = at;
-        if self.queued <= at {
+        if self.queued > at {
+            cx.moved_timers |= 1 << kind as u8; // five kinds
+        }
+    }
+
+    /// The end of a step: its entry comes up in time.
+    fn enqueue(&mut self, timers: &mut crate::timer::TimerQueue<crate::TimerKey>, key: crate::TimerKey) {
+        if self.queued <= self.at {
             return;
         }
         if self.queued != Instant::FAR_FUTURE {
-            cx.timers.cancel(self.id);
+            timers.cancel(self.id);
         }
-        self.queued = at;
-        self.id = cx.timers.arm(at, crate::TimerKey::Tcp(cx.id, kind));
+        self.queued = self.at;
+        self.id = timers.arm(self.at, key);
     }
 
     fn clear(&mut self) {
@@ -116,6 +124,26 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
+    /// Queues those that a step moved: most are moved again within the step, or taken back.
+    pub(crate) fn enqueue(
+        &mut self,
+        timers: &mut crate::timer::TimerQueue<crate::TimerKey>,
+        id: super::TcpId,
+        moved: u8,
+    ) {
+        for (timer, kind) in [
+            (&mut self.retransmit, TimerKind::Retransmit),
+            (&mut self.delayed_ack, TimerKind::DelayedAck),
+            (&mut self.keepalive, TimerKind::Keepalive),
+            (&mut self.pacing, TimerKind::Pacing),
+            (&mut self.compressed_ack, TimerKind::CompressedAck),
+        ] {
+            if moved & 1 << kind as u8 != 0 {
+                timer.enqueue(timers, crate::TimerKey::Tcp(id, kind));
+            }
+        }
+    }
+
     /// Takes every entry out of the host's queue: the connection is going.
     pub(crate) fn remove_all(&mut self, timers: &mut crate::timer::TimerQueue<crate::TimerKey>) {
         for timer in [

@@ -330,7 +330,7 @@ impl Stack {
         {
             listener.accept.retain(|c| *c != id);
         }
-        if let Some(tcb) = &mut sock.tcb {
+        if let Some(mut tcb) = sock.tcb.take() {
             tcb.timers.remove_all(&mut self.timers);
             let pages = tcb.mem_pages;
             let orphan = tcb.orphan_counted;
@@ -338,6 +338,7 @@ impl Stack {
             if orphan {
                 self.tcp.orphans -= 1;
             }
+            self.tcp.spare.keep(tcb);
         }
     }
 }
