@@ -307,7 +307,7 @@ fn a_resolver_gives_up_after_ten_seconds() {
     world.serve("resolver", "dns-recursor", json!({ "hints": HINTS }));
     let (status, lines, took) = world.run("client", "dig @198.51.100.53 www.example +time=15");
     assert_eq!((status, took.as_secs()), (0, 10));
-    assert!(lines[4].contains("status: SERVFAIL"), "{lines:#?}");
+    assert!(lines[5].contains("status: SERVFAIL"), "{lines:#?}");
     // BIND: 0.8 s three times, 1.6 s, 3.2 s and what is left of 10 s.
     assert_eq!(asked(&root).len(), 6);
 }
@@ -316,10 +316,11 @@ fn a_resolver_gives_up_after_ten_seconds() {
 fn dig_prints_what_bind_s_dig_prints() {
     let (mut world, _) = tree(json!({}));
     let (_, lines, _) = world.run("client", "dig @198.51.100.53 alias.shop.example");
-    let id = lines[4].split("id: ").nth(1).unwrap().to_string();
+    let id = lines[5].split("id: ").nth(1).unwrap().to_string();
     let expected = format!(
         "
 ; <<>> wirelab dig <<>> @198.51.100.53 alias.shop.example
+; (1 server found)
 ;; global options: +cmd
 ;; Got answer:
 ;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: {id}

@@ -248,6 +248,9 @@ impl Dig {
         let mut out = String::new();
         if self.show.cmd {
             out.push_str(&format!("\n; <<>> wirelab dig <<>> {}\n", self.words[1..].join(" ")));
+            if self.server.is_some() {
+                out.push_str("; (1 server found)\n");
+            }
             out.push_str(";; global options: +cmd\n");
         }
         if self.show.comments {
@@ -273,9 +276,10 @@ impl Dig {
                 out.push_str(";; QUESTION SECTION:\n");
             }
             for question in &reply.queries {
-                let name = format!(";{}", question.name.to_ascii());
+                // The semicolon does not count.
+                let name = question.name.to_ascii();
                 let columns = [(name.as_str(), 24), ("", 8), ("IN", 8)];
-                out.push_str(&format!("{}{}\n", tabs(&columns), question.query_type));
+                out.push_str(&format!(";{}{}\n", tabs(&columns), question.query_type));
             }
             if self.show.comments {
                 out.push('\n');
@@ -446,7 +450,8 @@ fn header(out: &mut String, reply: &Message, recursion_wanted: bool) {
     }
 }
 
-/// Words at tab stops, as BIND's master file style has them: each is followed by tabs up to its column, one at least.
+/// Words at tab stops, as BIND's master file style has them: each is followed by tabs up to its column, one at least; an
+/// empty one only takes its place.
 fn tabs(columns: &[(&str, usize)]) -> String {
     let mut line = String::new();
     let mut stop = 0;
@@ -455,7 +460,7 @@ fn tabs(columns: &[(&str, usize)]) -> String {
         line.push_str(word);
         at += word.len();
         stop += width;
-        if at >= stop {
+        if at >= stop && !word.is_empty() {
             line.push('\t');
             at = at / 8 * 8 + 8;
         }
@@ -528,7 +533,10 @@ mod tests {
             columns("a-name-that-is-long.example."),
             "a-name-that-is-long.example. 300\tIN\tA\t".replace(". ", ".\t")
         );
-        assert_eq!(tabs(&[(";www.example.", 24), ("", 8), ("IN", 8)]), ";www.example.\t\t\tIN\t");
+        let question = |name| tabs(&[(name, 24), ("", 8), ("IN", 8)]);
+        assert_eq!(question("www.example."), "www.example.\t\t\tIN\t");
+        assert_eq!(question("1.2.0.192.in-addr.arpa."), "1.2.0.192.in-addr.arpa.\t\tIN\t");
+        assert_eq!(question("deep.child.shop.example."), "deep.child.shop.example.\tIN\t");
     }
 
     #[test]

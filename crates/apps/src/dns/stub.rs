@@ -92,8 +92,8 @@ type Replies = [Option<Box<Message>>; 2];
 enum Tried {
     /// It answered one question at least.
     Answered(Replies),
-    /// It could not say, or is not there.
-    NextServer,
+    /// It could not say, and with which code; or it is not there.
+    NextServer(Option<ResponseCode>),
     /// It did not answer in time.
     TimedOut,
     /// The answer did not fit: again over TCP.
@@ -102,10 +102,10 @@ enum Tried {
 
 /// The end of the attempts for one name.
 enum Unanswered {
-    /// Servers said that they could not.
-    Refused,
-    /// No server answered.
-    Silent,
+    /// A server said `SERVFAIL`: with another domain of the search list there may be an answer.
+    Servfail,
+    /// Nobody said anything, or `REFUSED`: the search is over.
+    Over,
 }
 
 impl Stub {
@@ -158,12 +158,9 @@ impl Stub {
                 Ok(found) => return Ok(found),
                 Err((GaiError::NoData, _)) => nodata = true,
                 Err((GaiError::NoName, _)) => {}
-                Err((GaiError::Again, Unanswered::Refused)) => servfail = true,
-                Err((error, _)) => {
-                    // Silence ends the search.
-                    as_is = as_is.or(Some(error));
-                    break;
-                }
+                Err((GaiError::Again, Unanswered::Servfail)) => servfail = true,
+                // Silence ends the search, but for the name itself.
+                Err(_) => break,
             }
         }
         if let Some(error) = as_is {
@@ -179,7 +176,7 @@ impl Stub {
 
     /// One name: what the servers say, and what that means (res_query.c, nss_dns).
     async fn query(&self, name: &str) -> Result<Vec<IpAddr>, (GaiError, Unanswered)> {
-        let no_name = (GaiError::NoName, Unanswered::Refused);
+        let no_name = (GaiError::NoName, Unanswered::Servfail);
         let Ok(mut qname) = Name::from_ascii(name) else { return Err(no_name) };
         qname.set_fqdn(true);
         let question = |id, kind| {
@@ -200,15 +197,15 @@ impl Stub {
             return Ok(found);
         }
         Err(match codes.as_slice() {
-            [] => (GaiError::Again, Unanswered::Refused),
+            [] => (GaiError::Again, Unanswered::Servfail),
             codes if codes.contains(&ResponseCode::NXDomain) => no_name,
             // One half is missing: the name may have an address that nobody told.
-            [ResponseCode::NoError] => (GaiError::Again, Unanswered::Refused),
+            [ResponseCode::NoError] => (GaiError::Again, Unanswered::Servfail),
             codes if codes.iter().all(|&code| code == ResponseCode::NoError) => {
-                (GaiError::NoData, Unanswered::Refused)
+                (GaiError::NoData, Unanswered::Servfail)
             }
-            codes if codes.contains(&ResponseCode::ServFail) => (GaiError::Again, Unanswered::Refused),
-            _ => (GaiError::Fail, Unanswered::Refused),
+            codes if codes.contains(&ResponseCode::ServFail) => (GaiError::Again, Unanswered::Servfail),
+            _ => (GaiError::Fail, Unanswered::Servfail),
         })
     }
 
@@ -224,7 +221,7 @@ impl Stub {
             }
         };
         let mut over_tcp = self.conf.use_vc;
-        let mut heard = false;
+        let mut servfail = false;
         // A server that stays silent is asked again from the same port.
         let mut sockets: Vec<Option<UdpSocket>> = (0..count).map(|_| None).collect();
         for _ in 0..self.conf.attempts {
@@ -235,7 +232,7 @@ impl Stub {
                 if !over_tcp {
                     match self.over_udp(server, questions, self.patience(nth), &mut sockets[at]).await {
                         Tried::Answered(replies) => return Ok(replies),
-                        Tried::NextServer => heard = true,
+                        Tried::NextServer(code) => servfail = code == Some(ResponseCode::ServFail),
                         Tried::TimedOut => {}
                         Tried::Truncated => over_tcp = true,
                     }
@@ -243,7 +240,7 @@ impl Stub {
                 if over_tcp {
                     match over_tcp_both(server, questions).await {
                         Ok(replies) if replies.iter().any(Option::is_some) => return Ok(replies),
-                        Ok(_) => heard = true,
+                        Ok(_) => servfail = true,
                         Err(_) => {}
                     }
                 }
@@ -253,7 +250,7 @@ impl Stub {
                 break;
             }
         }
-        Err(if heard { Unanswered::Refused } else { Unanswered::Silent })
+        Err(if servfail { Unanswered::Servfail } else { Unanswered::Over })
     }
 
     /// What the nth server gets: twice as much as the one before, shared among the servers from the second on.
@@ -285,7 +282,7 @@ impl Stub {
                 // It is closed, and the next attempt has another port.
                 *socket = None;
             }
-            let half = match attempted.unwrap_or(Attempt::Next(Tried::NextServer)) {
+            let half = match attempted.unwrap_or(Attempt::Next(Tried::NextServer(None))) {
                 Attempt::Next(tried) => return tried,
                 Attempt::Half(replies) => replies,
             };
@@ -355,6 +352,7 @@ async fn attempt(
     }
     let mut replies: Replies = [None, None];
     let mut done = [false; 2];
+    let mut code = None;
     let mut buffer = vec![0; message::LONGEST];
     while done != [true; 2] {
         let Ok(received) = timeout_at(deadline, socket.recv(&mut buffer)).await else {
@@ -369,6 +367,7 @@ async fn attempt(
         let Some(at) = (0..2).find(|&at| !done[at] && answers(asked[at], &reply)) else { continue };
         done[at] = true;
         if cannot_say(&reply) {
+            code = Some(reply.metadata.response_code);
             // With an answer to the other question in hand that is enough.
             if replies.iter().any(Option::is_some) {
                 return Ok(Attempt::Next(Tried::Answered(replies)));
@@ -386,7 +385,7 @@ async fn attempt(
         }
     }
     let any = replies.iter().any(Option::is_some);
-    Ok(Attempt::Next(if any { Tried::Answered(replies) } else { Tried::NextServer }))
+    Ok(Attempt::Next(if any { Tried::Answered(replies) } else { Tried::NextServer(code) }))
 }
 
 /// Whether another server should be asked.
