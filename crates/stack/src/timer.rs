@@ -131,6 +131,7 @@ impl<K> TimerQueue<K> {
                 TimerId { slot, generation: entry.generation }
             }
             None => {
+                crate::socket::slab::grow_by_one(&mut self.slots);
                 self.slots.push(Slot { generation: 0, key: Some(key) });
                 let slot = u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 timers");
                 TimerId { slot, generation: 0 }
@@ -158,6 +159,9 @@ impl<K> TimerQueue<K> {
                 self.lanes.push(VecDeque::from([entry]));
                 return self.lanes.len() - 1;
             }
+        }
+        if self.heap.len() < FEW / 2 {
+            self.heap.reserve_exact(1); // as many hosts have a few timers and never more
         }
         self.heap.push(Reverse(entry));
         LANES

@@ -64,6 +64,9 @@ impl Nics {
     pub(crate) fn insert(&mut self, ifindex: IfIndex, nic: Nic) {
         let at = ifindex as usize;
         if self.0.len() <= at {
+            if at < 4 {
+                self.0.reserve_exact(at + 1 - self.0.len()); // hosts have one or two
+            }
             self.0.resize(at + 1, None);
         }
         assert!(self.0[at].is_none(), "interface {ifindex} is there already");

@@ -56,7 +56,11 @@ impl World {
         }
         node_mut.nics.insert(ifindex, Nic { name: name.into(), medium, out: None });
         let info = IfaceInfo { ifindex, name: name.into(), medium, mac, addrs: Vec::new() };
-        self.wires.journal.nodes[at].ifaces.push(info);
+        let ifaces = &mut self.wires.journal.nodes[at].ifaces;
+        if ifaces.len() < 4 {
+            ifaces.reserve_exact(1); // hosts have two
+        }
+        ifaces.push(info);
         if matches!(self.nodes[at].body, Body::Host(_)) {
             self.service(node, None);
         }

@@ -105,6 +105,7 @@ impl Stack {
             }
         }
         let at = if ifa.secondary { iface.addrs4.len() } else { last_primary };
+        crate::socket::slab::grow_by_one(&mut iface.addrs4);
         iface.addrs4.insert(at, ifa.clone());
         self.fib_add_ifaddr(now, ifindex, &ifa);
         self.fib.bump();

@@ -333,6 +333,7 @@ impl Stack {
         // ipv6_link_dev_addr: before those of the same or a narrower scope.
         let scope = ifa.scope();
         let at = iface.inet6.addrs.iter().position(|a| a.scope() >= scope).unwrap_or(iface.inet6.addrs.len());
+        crate::socket::slab::grow_by_one(&mut iface.inet6.addrs);
         iface.inet6.addrs.insert(at, ifa);
         self.addr6_routes_and_dad(now, ifindex, new.addr, new.noprefixroute || new.autoconf);
         self.arm_lifetimes(now);

@@ -165,6 +165,7 @@ impl Stack {
             return;
         }
         let new = Group { addr: group, users: 1, changes: 0, timer: None, unsolicited: 0, reporter: false };
+        crate::socket::slab::grow_by_one(&mut link.groups);
         link.groups.insert(0, new);
         if is_all_nodes(group) {
             let others: Vec<IpAddr> = link.groups.iter().skip(1).map(|g| g.addr).collect();

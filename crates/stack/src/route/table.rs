@@ -129,6 +129,8 @@ impl<A: Address> RouteTable<A> {
         let at = match group.keys.binary_search(&dst) {
             Ok(at) => at,
             Err(at) => {
+                crate::socket::slab::grow_by_one(&mut group.keys);
+                crate::socket::slab::grow_by_one(&mut group.routes);
                 group.keys.insert(at, dst);
                 // Nearly every prefix has one route; a vector's first growth would take room for four.
                 group.routes.insert(at, Vec::with_capacity(1));

@@ -65,6 +65,15 @@ impl<T> core::ops::IndexMut<u32> for Slab<T> {
     }
 }
 
+/// Room for one entry more and no other while there are few: a list's first growth would take room for four, and most
+/// hosts' lists hold one or two.
+pub(crate) fn grow_by_one<T>(list: &mut Vec<T>) {
+    const FEW: usize = 8;
+    if list.len() < FEW {
+        list.reserve_exact(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

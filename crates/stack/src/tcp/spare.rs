@@ -14,6 +14,7 @@ const SHORT: usize = 16;
 
 /// Them; empty it owns nothing.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes are what is kept")]
 pub(crate) struct Spare(Vec<Box<Tcb>>);
 
 impl Spare {
