@@ -16,7 +16,7 @@ const VARIANTS: [Variant; 3] = [Variant::V4, Variant::Mapped, Variant::V6];
 fn cases(variants: &[Variant]) -> Vec<Case> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certified");
     let paths = suite::find(&dir).expect("the folder is here");
-    assert!(paths.len() >= 28, "only {} scripts", paths.len());
+    assert!(paths.len() >= 110, "only {} scripts", paths.len());
     paths.iter().flat_map(|p| variants.iter().map(|v| Case { path: p.clone(), variant: *v })).collect()
 }
 
@@ -46,7 +46,8 @@ fn every_claim_is_true_of_this_machines_kernel() {
         linux::testing::skip("every_claim_is_true_of_this_machines_kernel", &format!("root: {why}"));
         return;
     }
-    assert_all_pass(&Kernel, &[Variant::V4, Variant::V6], 1);
+    // They sleep most of the time.
+    assert_all_pass(&Kernel, &[Variant::V4, Variant::V6], 6);
 }
 
 #[test]

@@ -130,6 +130,26 @@ fn segments_are_glued_unless_that_is_forbidden() {
 }
 
 #[test]
+fn observing_expects_nothing_and_notes_packets_and_tcp_info() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("x.pkt");
+    let script = SERVER.replace("+0 > S. 0:0(0) ack 1 <mss 1460,nop,nop,sackOK,nop,wscale 10>\n", "");
+    std::fs::write(&path, format!("{script}+0 write(4, ..., 1500) = 7\n+.3 < . 1:1(0) ack 1501 win 257\n"))
+        .expect("written");
+    let case = Case { path, variant: Variant::Plain };
+    let outcome = suite::run_case(&case, &[("observe".into(), None)], &StackHost::default());
+    assert_eq!(outcome.verdict, Verdict::Passed);
+    let noted: Vec<&str> = outcome.happened.iter().map(|h| h.text.as_str()).collect();
+    for words in
+        ["S. 0:0(0) ack 1 win 64240", "P. 1001:1501(500) ack 1 win 63", "Expected result 7 but got 1500"]
+    {
+        assert!(noted.iter().any(|n| n.contains(words)), "{words}: {noted:#?}");
+    }
+    let last = noted.iter().rfind(|n| n.starts_with("state=")).expect("TCP_INFO is noted");
+    assert!(last.contains(" snd_cwnd=") && last.contains(" bytes_acked=1500 "), "{last}");
+}
+
+#[test]
 fn all_three_kinds_of_address_work() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("x.pkt");
