@@ -418,6 +418,7 @@ impl Stack {
             }
             Some(tcb) if tcb.state() == State::SynSent => {
                 self.tcp_disconnect(now, id);
+                self.tcp.socks[id].error = Some(Errno::ECONNRESET);
                 Ok(())
             }
             Some(tcb) => {

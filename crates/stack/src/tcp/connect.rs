@@ -443,10 +443,8 @@ impl Tcb {
         }
         self.opts.sack = offered.sack;
         self.opts.wscale = offered.wscale.is_some();
-        match offered.wscale {
-            Some(scale) => self.snd.wscale = scale,
-            None => self.rcv.wscale = 0,
-        }
+        // Our own scale stays as it was offered, even to a peer without (the atlas).
+        self.snd.wscale = offered.wscale.unwrap_or(0);
         self.rcv.nxt = seg.seq + 1;
         self.rcv.irs = seg.seq;
         self.rcv.copied_seq = self.rcv.nxt;

@@ -52,10 +52,10 @@ impl Tcb {
     pub(crate) fn syn_options(&self, cx: &Cx<'_>, skb: &Skb) -> Options {
         let ack = skb.flags.contains(wire::tcp::Flags::ACK);
         let sysctl = cx.sysctl;
-        // An answer offers only what was offered.
-        let timestamps = if ack { self.ts.ok } else { sysctl.tcp_timestamps != 0 };
-        let sack = if ack { self.opts.sack } else { sysctl.tcp_sack != 0 };
-        let wscale = if ack { self.opts.wscale } else { sysctl.tcp_window_scaling != 0 };
+        // Where SYNs cross, the SYN, ACK repeats what the SYN offered, whatever the peer did (the atlas, 6.18.44).
+        let timestamps = sysctl.tcp_timestamps != 0;
+        let sack = sysctl.tcp_sack != 0;
+        let wscale = sysctl.tcp_window_scaling != 0;
         let set = OptionSet {
             mss: Some(self.rcv.advmss),
             sack_permitted: sack,

@@ -331,6 +331,14 @@ impl Stack {
         if seg.seq == req.rcv_isn {
             flags = flags - Flags::SYN; // it lies below the window
         }
+        if flags.rst() && seg.seq != req.rcv_nxt && self.config.profile >= crate::KernelProfile::V6_18 {
+            // RFC 5961 §3.2 for half-open connections too (the atlas, 6.18.44; 6.12 believes it).
+            if !self.request_limited(now, id, seg) {
+                self.mib.inc(Counter::TcpExtTCPChallengeACK);
+                self.send_request_ack(now, id);
+            }
+            return Err(DropReason::TcpReset);
+        }
         if flags.intersects(Flags::RST | Flags::SYN) {
             self.mib.inc(Counter::TcpAttemptFails);
             if !flags.rst() {

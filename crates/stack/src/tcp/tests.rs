@@ -10,6 +10,7 @@ mod icmp;
 mod info;
 mod listening;
 mod memory;
+mod models;
 mod notes;
 mod opening;
 mod transfer;
