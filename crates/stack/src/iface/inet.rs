@@ -153,6 +153,11 @@ impl Stack {
                 change: AddrChange::Removed,
             });
         }
+        if self.ifaces.get(ifindex).is_some_and(|i| i.addrs4.is_empty()) {
+            // fib_inetaddr_event: the last address is gone, and IPv4 with it (fib_disable_ip, arp_ifdown).
+            self.fib_flush4_dev(now, ifindex);
+            self.neigh_ifdown4(now, ifindex);
+        }
         self.fib.bump();
         Ok(())
     }

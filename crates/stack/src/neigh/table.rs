@@ -250,18 +250,20 @@ impl Stack {
             .get(ifindex)
             .map(|i| (self.sysctl.arp_evict_nocarrier(i), i.conf6.ndisc_evict_nocarrier != 0));
         let (evict4, evict6) = evict.unwrap_or((true, true));
-        let gone: Vec<IpAddr> = self
-            .neigh
-            .iter()
-            .filter(|n| n.ifindex == ifindex)
-            .filter(|n| {
-                !keep_permanent
-                    || (n.state != Some(NudState::Permanent)
-                        && if n.addr.is_ipv6() { evict6 } else { evict4 })
-            })
-            .map(|n| n.addr)
-            .collect();
-        for addr in gone {
+        self.neigh_remove_where(now, ifindex, |n| {
+            !keep_permanent
+                || (n.state != Some(NudState::Permanent) && if n.addr.is_ipv6() { evict6 } else { evict4 })
+        });
+    }
+
+    /// `arp_ifdown`: IPv4 alone leaves the interface, permanent entries too.
+    pub(crate) fn neigh_ifdown4(&mut self, now: Instant, ifindex: IfIndex) {
+        self.neigh_remove_where(now, ifindex, |n| n.addr.is_ipv4());
+    }
+
+    fn neigh_remove_where(&mut self, now: Instant, ifindex: IfIndex, goes: impl Fn(&Neighbour) -> bool) {
+        let gone = self.neigh.iter().filter(|n| n.ifindex == ifindex && goes(n));
+        for addr in gone.map(|n| n.addr).collect::<Vec<IpAddr>>() {
             self.neigh_remove(now, ifindex, addr);
         }
     }

@@ -211,6 +211,24 @@ pub(super) fn reply(from: u8, sip: Ipv4Addr, to: MacAddr, tip: Ipv4Addr) -> Pack
     }
 }
 
+/// Linux: fib_inetaddr_event() calls fib_disable_ip() and so arp_ifdown() for the last address, and for no other.
+#[test]
+fn the_last_address_takes_neighbours_and_routes_of_its_family_with_it() {
+    let mut lan = Lan::v4(2);
+    lan.run(0, "ip addr add 198.51.100.1/24 dev eth0");
+    lan.run(0, "ip route add 203.0.113.0/24 dev eth0");
+    lan.run(0, "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev eth0 nud permanent");
+    lan.send(0, v4(2).into());
+    assert_eq!(lan.neigh(0, v4(2)), Some((NudState::Reachable, 2)));
+    lan.run(0, "ip addr del 192.0.2.1/24 dev eth0");
+    assert_eq!(lan.neigh(0, v4(2)), Some((NudState::Reachable, 2)), "another address is left");
+    lan.run(0, "ip addr del 198.51.100.1/24 dev eth0");
+    assert_eq!(lan.neigh(0, v4(2)), None);
+    assert_eq!(lan.neigh(0, v4(9)), None, "permanent ones too");
+    let routes = lan.hosts[0].ip_route(lan.now, false, crate::route::Table::Main);
+    assert_eq!(routes, Vec::<String>::new(), "a route of the user's by this interface, too");
+}
+
 #[test]
 fn nobody_answers_11a_three_broadcasts_a_second_apart_then_failed() {
     let mut lan = Lan::v4(1);

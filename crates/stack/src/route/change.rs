@@ -441,9 +441,14 @@ impl Stack {
 
     /// `fib_disable_ip`, `rt6_disable_ip`: every route by this interface goes.
     pub(crate) fn fib_flush_dev(&mut self, now: Instant, ifindex: IfIndex) {
-        self.fib_flush4(now, |r| r.oif == ifindex && r.kind.refuses().is_none());
-        self.fib_flush6(now, |r| r.oif == ifindex && r.kind.refuses().is_none());
+        self.fib_flush4_dev(now, ifindex);
+        self.fib_flush6_dev(now, ifindex);
         self.fib.exceptions.0.retain(|_, e| e.ifindex != ifindex);
+    }
+
+    /// `fib_disable_ip`: IPv4 alone leaves the interface.
+    pub(crate) fn fib_flush4_dev(&mut self, now: Instant, ifindex: IfIndex) {
+        self.fib_flush4(now, |r| r.oif == ifindex && r.kind.refuses().is_none());
         self.fib.bump();
     }
 
