@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use net::{TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::timeout;
 
 use super::message::{self, EDNS_UDP, edns, query, read_framed, write_framed};
 use super::random::Random;
+use crate::tls::{self, ClientTls};
 
 /// The IDs of queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +140,29 @@ impl Exchange {
         over_tcp.map_err(|_| Failure::Timeout)?.map_err(|_| Failure::Broken)
     }
 
+    /// Asks a server over TLS (RFC 7858), on a connection of its own.
+    pub(crate) async fn ask_tls(
+        &self,
+        server: SocketAddr,
+        (tls, proven): (&ClientTls, &str),
+        (name, kind): (&Name, RecordType),
+    ) -> Result<Message, String> {
+        let asked = self.question(name, kind, true, true);
+        let exchange = async {
+            let stream = TcpStream::connect(server).await?;
+            // The question need not wait until TLS's last message is acknowledged.
+            stream.set_nodelay(true)?;
+            let mut stream = tls::connect(stream, tls, proven).await?;
+            let reply = over_stream(&mut stream, &asked).await?;
+            // It has said all that was asked: whether the end arrives matters to nobody.
+            let _ = stream.shutdown().await;
+            io::Result::Ok(reply)
+        };
+        let outcome =
+            timeout(TCP_TIME, exchange).await.map_err(|_| "it did not answer in time".to_string())?;
+        outcome.map_err(|error| error.to_string())
+    }
+
     async fn udp(&self, server: SocketAddr, asked: &Message, time: Duration) -> Result<Message, Failure> {
         let bytes = asked.to_vec().map_err(|_| Failure::Broken)?;
         match self.guard.port {
@@ -233,9 +258,15 @@ pub(crate) fn answers(asked: &Message, reply: &Message) -> bool {
 
 /// One question over a connection of its own.
 pub(crate) async fn tcp(server: SocketAddr, asked: &Message) -> io::Result<Message> {
-    let mut stream = TcpStream::connect(server).await?;
-    write_framed(&mut stream, &asked.to_vec().map_err(io::Error::other)?).await?;
-    let bytes = read_framed(&mut stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    over_stream(&mut TcpStream::connect(server).await?, asked).await
+}
+
+async fn over_stream(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    asked: &Message,
+) -> io::Result<Message> {
+    write_framed(stream, &asked.to_vec().map_err(io::Error::other)?).await?;
+    let bytes = read_framed(stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let reply = Message::from_vec(&bytes).map_err(io::Error::other)?;
     if answers(asked, &reply) { Ok(reply) } else { Err(io::Error::other("no answer to what was asked")) }
 }

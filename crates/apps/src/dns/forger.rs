@@ -126,7 +126,7 @@ impl App for Forger {
                 (Some(blind), Some(bait)) => self.forge_blindly(&cx, &blind, &bait).await,
                 _ => {
                     let addresses = own_addresses(&cx, &self.config.listen);
-                    serve(&cx, Arc::new(OnPath { forger: self, cx: cx.clone() }), addresses, 53).await
+                    serve(&cx, Arc::new(OnPath { forger: self, cx: cx.clone() }), addresses, 53, None).await
                 }
             }
         })

@@ -24,9 +24,11 @@ use super::cache::{Cache, Known, Limits, Rank};
 use super::exchange::{Exchange, Failure, Guard, IdRule};
 use super::message::{self, rcode, refusal, reply_to};
 use super::server::{port, udp_size, yes};
-use super::service::{Answering, Asked, Service, own_addresses, serve};
+use super::service::{Answering, Asked, Service, TLS_PORT, own_addresses, serve};
 use super::zone;
 use crate::app::read_table;
+use crate::tls::server::below;
+use crate::tls::{ClientOptions, ClientTls, ServerOptions, ServerTls, TlsError};
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
 
 /// The table of `app = "dns-recursor"`.
@@ -39,6 +41,12 @@ pub struct DnsRecursor {
     /// Asks these resolvers instead of walking from the root.
     #[serde(default)]
     pub forward: Vec<IpAddr>,
+    /// Asks `forward` over TLS (RFC 7858, port 853); nobody on the way can read or forge what is said.
+    #[serde(default)]
+    pub forward_tls: Option<ForwardTls>,
+    /// Answers over TLS, too, with this certificate.
+    #[serde(default)]
+    pub tls: Option<ServerOptions>,
     /// Whether queries have random IDs; true unless given. Otherwise they count up.
     #[serde(default = "yes")]
     pub random_id: bool,
@@ -80,6 +88,17 @@ pub struct DnsRecursor {
     pub trace: bool,
 }
 
+/// How resolvers are asked over TLS.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardTls {
+    /// The name that their certificate must prove.
+    pub name: String,
+    /// More about the TLS.
+    #[serde(default)]
+    pub tls: ClientOptions,
+}
+
 fn query_port() -> u16 {
     53_053
 }
@@ -116,8 +135,17 @@ const MINIMISED: usize = 10;
 ///
 /// # Errors
 /// What is wrong with keys and hints.
-pub fn read(table: &Map<String, Value>, _: &Env) -> Result<Ready, Vec<Problem>> {
+pub fn read(table: &Map<String, Value>, env: &Env) -> Result<Ready, Vec<Problem>> {
     let config: DnsRecursor = read_table(table)?;
+    let of_tls = config.tls.as_ref().map_or_else(Vec::new, |tls| below("tls", tls.check(env)));
+    let of_forward = config
+        .forward_tls
+        .as_ref()
+        .map_or_else(Vec::new, |forward| below("forward_tls", below("tls", forward.tls.check(env))));
+    let problems = [of_tls, of_forward].concat();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     Ok(Arc::new(Recursor::new(config)?))
 }
 
@@ -164,8 +192,15 @@ impl App for Recursor {
         Box::pin(async move {
             let addresses = own_addresses(&cx, &self.config.listen);
             let port = self.config.port;
-            let resolver = Resolver::new(self, cx.clone());
-            serve(&cx, Arc::new(resolver), addresses, port).await
+            let own = self.config.tls.clone();
+            let tls = own.map(|options| ServerTls::new(&options, &cx.env().pki, Some(&cx))).transpose();
+            match (Resolver::new(self, cx.clone()), tls) {
+                (Ok(resolver), Ok(tls)) => serve(&cx, Arc::new(resolver), addresses, port, tls).await,
+                (Err(error), _) | (_, Err(error)) => {
+                    cx.print(format!("dns-recursor: {error}"));
+                    1
+                }
+            }
         })
     }
 
@@ -207,6 +242,8 @@ struct Resolver {
     cx: Cx,
     cache: Mutex<Cache>,
     exchange: Exchange,
+    /// With `forward_tls`: TLS, and the name to be proven.
+    forward_tls: Option<(ClientTls, String)>,
     /// Smoothed round trips.
     round_trips: Mutex<BTreeMap<IpAddr, Duration>>,
     /// Questions in work: whoever asks the same waits for the same answer.
@@ -264,7 +301,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Resolver {
-    fn new(recursor: Arc<Recursor>, cx: Cx) -> Resolver {
+    fn new(recursor: Arc<Recursor>, cx: Cx) -> Result<Resolver, TlsError> {
         let config = &recursor.config;
         let limits = Limits {
             ttl: Duration::from_secs(config.max_ttl.into()),
@@ -276,7 +313,14 @@ impl Resolver {
             port: (!config.random_port).then_some(config.query_port),
             mix_case: config.mix_case,
         };
-        Resolver {
+        let forward_tls = match &config.forward_tls {
+            Some(forward) => {
+                Some((ClientTls::new(&forward.tls, &cx.env().pki, Some(&cx))?, forward.name.clone()))
+            }
+            None => None,
+        };
+        Ok(Resolver {
+            forward_tls,
             cache: Mutex::new(Cache::new(limits)),
             exchange: Exchange::new(guard, cx.seed("exchange")),
             round_trips: Mutex::default(),
@@ -284,7 +328,7 @@ impl Resolver {
             out: Mutex::default(),
             recursor,
             cx,
-        }
+        })
     }
 
     fn config(&self) -> &DnsRecursor {
@@ -613,8 +657,19 @@ impl Resolver {
                 told.unwrap_or(Err(Failure::Timeout))
             }
             None => {
-                let result =
-                    self.exchange.ask(at, asked, kind, forwarding, patience.max(slow).min(left)).await;
+                let result = match &self.forward_tls {
+                    None => {
+                        self.exchange.ask(at, asked, kind, forwarding, patience.max(slow).min(left)).await
+                    }
+                    Some((tls, proven)) => {
+                        let at = SocketAddr::new(server, TLS_PORT);
+                        let told = self.exchange.ask_tls(at, (tls, proven), (asked, kind)).await;
+                        told.map_err(|why| {
+                            self.cx.print(format!("DNS over TLS to {server}: {why}"));
+                            Failure::Broken
+                        })
+                    }
+                };
                 locked(&self.out).remove(&key);
                 let _ = tell.send(Some(result.clone()));
                 result

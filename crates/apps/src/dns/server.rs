@@ -142,7 +142,7 @@ impl App for Server {
             let addresses = own_addresses(&cx, &self.config.listen);
             let port = self.config.port;
             let running = Running { server: self, cx: cx.clone(), spent: Mutex::default() };
-            serve(&cx, Arc::new(running), addresses, port).await
+            serve(&cx, Arc::new(running), addresses, port, None).await
         })
     }
 

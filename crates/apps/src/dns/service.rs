@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::DNSClass;
-use net::{TcpListener, TcpStream, UdpSocket};
+use net::{TcpListener, UdpSocket};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use super::message::{self, fit, read_framed, refusal, udp_limit, write_framed};
 use crate::Cx;
+use crate::tls::{self, ServerTls};
 
 /// Questions in work at a time; BIND's `recursive-clients`.
 const IN_WORK: usize = 1000;
@@ -30,6 +32,7 @@ const BIND_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
 
 /// A question that is well formed.
@@ -52,7 +55,7 @@ impl Asked {
         if let Some(edns) = &self.query.edns {
             flags.push_str(&format!("E({})", edns.version()));
         }
-        if self.transport == Transport::Tcp {
+        if self.transport != Transport::Udp {
             flags.push('T');
         }
         if self.query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok) {
@@ -118,8 +121,17 @@ fn intake(bytes: &[u8]) -> Intake {
     }
 }
 
-/// Serves on these addresses until it cannot; returns the exit status.
-pub(crate) async fn serve(cx: &Cx, service: Arc<impl Service>, addresses: Vec<IpAddr>, port: u16) -> i32 {
+/// The port of DNS over TLS (RFC 7858 §3.1).
+pub(crate) const TLS_PORT: u16 = 853;
+
+/// Serves on these addresses until it cannot, over TLS too when it has some; returns the exit status.
+pub(crate) async fn serve(
+    cx: &Cx,
+    service: Arc<impl Service>,
+    addresses: Vec<IpAddr>,
+    port: u16,
+    tls: Option<ServerTls>,
+) -> i32 {
     let (failed, mut failure) = tokio::sync::mpsc::channel(1);
     let in_work = Arc::new(Semaphore::new(IN_WORK));
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
@@ -131,9 +143,17 @@ pub(crate) async fn serve(cx: &Cx, service: Arc<impl Service>, addresses: Vec<Ip
         });
         let tcp = (service.clone(), connections.clone(), failed.clone());
         net::spawn(async move {
-            let error = tcp_loop(tcp.0, at, tcp.1).await;
+            let error = tcp_loop(tcp.0, at, tcp.1, None).await;
             let _ = tcp.2.send((at, error)).await;
         });
+        if let Some(tls) = tls.clone() {
+            let at = SocketAddr::new(at.ip(), TLS_PORT);
+            let (service, connections, failed) = (service.clone(), connections.clone(), failed.clone());
+            net::spawn(async move {
+                let error = tcp_loop(service, at, connections, Some(tls)).await;
+                let _ = failed.send((at, error)).await;
+            });
+        }
     }
     drop(failed);
     if let Some((at, error)) = failure.recv().await {
@@ -205,7 +225,12 @@ async fn udp_loop<S: Service>(service: Arc<S>, at: SocketAddr, in_work: Arc<Sema
     }
 }
 
-async fn tcp_loop<S: Service>(service: Arc<S>, at: SocketAddr, connections: Arc<Semaphore>) -> io::Error {
+async fn tcp_loop<S: Service>(
+    service: Arc<S>,
+    at: SocketAddr,
+    connections: Arc<Semaphore>,
+    tls: Option<ServerTls>,
+) -> io::Error {
     let listener = match patiently(|| TcpListener::bind(at)).await {
         Ok(listener) => listener,
         Err(error) => return error,
@@ -216,10 +241,17 @@ async fn tcp_loop<S: Service>(service: Arc<S>, at: SocketAddr, connections: Arc<
             Ok(accepted) => accepted,
             Err(error) => return error,
         };
-        let service = service.clone();
+        let (service, tls) = (service.clone(), tls.clone());
         net::spawn(async move {
+            let asked = |transport| (client, at.ip(), transport);
             // A connection that breaks is its client's business.
-            let _ = connection(service, stream, client, at.ip()).await;
+            let _ = match tls {
+                None => connection(service, stream, asked(Transport::Tcp)).await,
+                Some(tls) => match tokio::time::timeout(IDLE, tls::accept(stream, &tls)).await {
+                    Ok(Ok(stream)) => connection(service, stream, asked(Transport::Tls)).await,
+                    Ok(Err(_)) | Err(_) => Ok(()),
+                },
+            };
             drop(permit);
         });
     }
@@ -227,9 +259,8 @@ async fn tcp_loop<S: Service>(service: Arc<S>, at: SocketAddr, connections: Arc<
 
 async fn connection<S: Service>(
     service: Arc<S>,
-    mut stream: TcpStream,
-    client: SocketAddr,
-    at: IpAddr,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    (client, at, transport): (SocketAddr, IpAddr, Transport),
 ) -> io::Result<()> {
     while let Ok(Some(bytes)) = tokio::time::timeout(IDLE, read_framed(&mut stream)).await? {
         let reply = match intake(&bytes) {
@@ -237,7 +268,7 @@ async fn connection<S: Service>(
             Intake::Drop => return Ok(()),
             Intake::Refuse(reply) => reply,
             Intake::Answer(query) => {
-                let asked = Asked { query, client, at, transport: Transport::Tcp };
+                let asked = Asked { query, client, at, transport };
                 let Some(reply) = service.clone().answer(asked).await else { continue };
                 reply
             }
