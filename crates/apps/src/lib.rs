@@ -14,6 +14,7 @@ pub mod dns;
 pub mod echo;
 pub mod http;
 pub mod pki;
+pub mod primer;
 pub mod quic;
 pub mod tls;
 pub mod units;
@@ -50,6 +51,12 @@ pub const KINDS: &[Kind] = &[
         about: "receives such messages",
         read: from_table::<arq::ArqServer>,
         schema: || schemars::schema_for!(arq::ArqServer),
+    },
+    Kind {
+        name: "crypto-primer",
+        about: "the parts that TLS is made of, one by one, with their sizes and speeds",
+        read: from_table::<primer::CryptoPrimer>,
+        schema: || schemars::schema_for!(primer::CryptoPrimer),
     },
     Kind {
         name: "dns-forger",
@@ -134,6 +141,12 @@ pub const KINDS: &[Kind] = &[
         about: "says a line to a server behind TLS and tells what was agreed on and how long it took",
         read: tls::client::read,
         schema: || schemars::schema_for!(tls::client::TlsClient),
+    },
+    Kind {
+        name: "tls-eavesdropper",
+        about: "one on the way who listens now and gets the server's key later",
+        read: tls::eavesdropper::read,
+        schema: || schemars::schema_for!(tls::eavesdropper::TlsEavesdropper),
     },
     Kind {
         name: "tls-interceptor",

@@ -286,3 +286,127 @@ fn nothing_in_common_is_said() {
     let (here, _) = refused(&[("shop", shop())], &client, &server, "shop.example");
     assert_eq!(here, "the peer refused (alert received: no_application_protocol)");
 }
+
+/// What a TLS server answers to bytes that are none of TLS.
+fn answer_to(bytes: Vec<u8>) -> (Vec<u8>, String) {
+    let pki = pki(&[("shop", shop())]);
+    let mut lab = Lab::new(LabConfig::default());
+    let [client, server] = lab.pair(DELAY);
+    let tls = ServerTls::new(&server_options(), &pki, None).expect("a server");
+    let error = Arc::new(Mutex::new(String::new()));
+    let told = error.clone();
+    lab.start(&server, async move {
+        let listener = TcpListener::bind("0.0.0.0:443").await.expect("the port is free");
+        let (tcp, _) = listener.accept().await.expect("a connection");
+        let failure = serve(tcp, &tls).await.expect_err("this is no TLS");
+        *told.lock().expect("no panic") = failure.to_string();
+    });
+    let answer = lab.run(client.scope(async move {
+        let mut tcp = TcpStream::connect("server:443").await.expect("TCP");
+        tcp.write_all(&bytes).await.expect("it is sent");
+        tcp.shutdown().await.expect("it is over");
+        let mut answer = Vec::new();
+        let _ = tcp.read_to_end(&mut answer).await;
+        answer
+    }));
+    let error = error.lock().expect("no panic").clone();
+    (answer, error)
+}
+
+#[test]
+fn what_is_no_tls_gets_an_alert_and_a_clear_error() {
+    let hello = |length: u16, body: &[u8]| [&[22, 3, 1], &length.to_be_bytes()[..], body].concat();
+    let cases: [(&str, Vec<u8>, Option<u8>, &str); 7] = [
+        (
+            "plain HTTP",
+            b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n".to_vec(),
+            Some(50),
+            "what came is no TLS record",
+        ),
+        ("a record longer than allowed", hello(0xffff, &[0; 20_000]), Some(50), "what came is no TLS record"),
+        ("an empty record", hello(0, &[]), Some(50), "what came is no TLS record"),
+        (
+            "a hello that says it has 16 MB",
+            hello(4, &[1, 0xff, 0xff, 0xff]),
+            None,
+            "what came is no TLS record",
+        ),
+        ("a hello of zeros", hello(40, &[&[1, 0, 0, 36][..], &[0; 36]].concat()), None, ""),
+        ("application data first", [&[23, 3, 3, 0, 5][..], b"hello"].concat(), Some(10), ""),
+        ("half a record", hello(100, &[1, 0]), None, "the peer closed the connection in the handshake"),
+    ];
+    for (what, bytes, alert, message) in cases {
+        let (answer, error) = answer_to(bytes);
+        let sent = match answer[..] {
+            [21, 3, _, 0, 2, 2, code] => Some(code),
+            [] => None,
+            _ => panic!("{what}: it answers {answer:?}"),
+        };
+        println!("{what}: {sent:?} {error}");
+        assert!(!error.is_empty(), "{what}");
+        if let Some(alert) = alert {
+            assert_eq!(sent, Some(alert), "{what}: {error}");
+        }
+        assert!(error.starts_with(message), "{what}: {error}");
+    }
+}
+
+#[test]
+fn a_cut_connection_is_no_end() {
+    // Truncation: without close_notify the end of the stream is an error (RFC 8446 §6.1).
+    let pki = pki(&[("shop", shop())]);
+    let mut lab = Lab::new(LabConfig::default());
+    let [client, server] = lab.pair(DELAY);
+    let tls = ServerTls::new(&server_options(), &pki, None).expect("a server");
+    let towards = ClientTls::new(&ClientOptions::default(), &pki, None).expect("a client");
+    lab.start(&server, async move {
+        let listener = TcpListener::bind("0.0.0.0:443").await.expect("the port is free");
+        let (tcp, _) = listener.accept().await.expect("a connection");
+        let mut stream = apps::tls::accept(tcp, &tls).await.expect("TLS");
+        stream.write_all(b"half").await.expect("sent");
+        stream.flush().await.expect("sent");
+        // Dropped: TCP says goodbye, TLS does not.
+    });
+    let (text, error) = lab.run(client.scope(async move {
+        let tcp = TcpStream::connect("server:443").await.expect("TCP");
+        let mut stream = apps::tls::connect(tcp, &towards, "shop.example").await.expect("TLS");
+        let mut text = Vec::new();
+        let error = stream.read_to_end(&mut text).await.expect_err("it was cut");
+        (text, error)
+    }));
+    assert_eq!((text.as_slice(), error.kind()), (&b"half"[..], std::io::ErrorKind::UnexpectedEof));
+}
+
+#[test]
+fn many_bytes_arrive_both_ways() {
+    let pki = pki(&[("shop", shop())]);
+    let mut lab = Lab::new(LabConfig::default());
+    let [client, server] = lab.pair(DELAY);
+    let tls = ServerTls::new(&server_options(), &pki, None).expect("a server");
+    let towards = ClientTls::new(&ClientOptions::default(), &pki, None).expect("a client");
+    lab.start(&server, async move {
+        let listener = TcpListener::bind("0.0.0.0:443").await.expect("the port is free");
+        let (tcp, _) = listener.accept().await.expect("a connection");
+        let (mut from, mut to) = tokio::io::split(apps::tls::accept(tcp, &tls).await.expect("TLS"));
+        tokio::io::copy(&mut from, &mut to).await.expect("it echoes");
+        to.shutdown().await.expect("goodbye");
+    });
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let expected = sent.clone();
+    let got = lab.run(client.scope(async move {
+        let tcp = TcpStream::connect("server:443").await.expect("TCP");
+        let stream = apps::tls::connect(tcp, &towards, "shop.example").await.expect("TLS");
+        let (mut from, mut to) = tokio::io::split(stream);
+        let mut got = Vec::new();
+        let (wrote, read) = tokio::join!(
+            async {
+                to.write_all(&sent).await?;
+                to.shutdown().await
+            },
+            from.read_to_end(&mut got)
+        );
+        wrote.and(read.map(drop)).expect("it works");
+        got
+    }));
+    assert!(got == expected, "{} bytes came back", got.len());
+}

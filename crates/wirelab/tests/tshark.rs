@@ -72,3 +72,30 @@ fn every_capture_of_the_catalogue_is_read_without_complaint() {
     }
     assert!(wrong.is_empty(), "tshark finds these wrong:\n{}", wrong.join("\n"));
 }
+
+/// The secrets are in the capture: nothing else is needed to read what was said.
+#[test]
+fn tshark_decrypts_what_was_said_behind_tls() {
+    if !tshark_is_there() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for row in ["tls13", "tls12-ecdhe", "tls12-rsa"] {
+        let file = dir.path().join(format!("{row}.pcapng"));
+        let out = Command::new(env!("CARGO_BIN_EXE_wirelab"))
+            .args(["run", row, "--json", "--pcap"])
+            .arg(&file)
+            .output();
+        let out = out.expect("wirelab runs");
+        let why = String::from_utf8_lossy(&out.stderr);
+        if why.contains("without BoringSSL") {
+            println!("SKIPPED: {row}: {why}");
+            continue;
+        }
+        assert!(out.status.success(), "{row}: {why}");
+        let (lines, said) = tshark(&file, &["-q", "-z", "follow,tls,ascii,0"]);
+        assert_eq!(said, "", "{row}");
+        let text = lines.join("\n");
+        assert!(text.contains("\nhello\n") && text.contains("\nworld"), "{row}: {text}");
+    }
+}

@@ -34,11 +34,14 @@ fn an_rsa_key_follows_from_its_name_alone() {
     assert_eq!(again("shop"), [195, 90, 17, 180, 59, 67, 105, 137]);
 }
 
+/// Tables, the place of what is wrong with them, and what that is.
+type Case<'a> = (&'a [(&'a str, Certificate)], &'a str, &'a str);
+
 #[test]
 fn a_table_says_what_is_wrong_and_where() {
     let issued = |issuer: &str| Certificate { issuer: Some(issuer.into()), ..named("shop.example") };
     let authority = |issuer: &str| Certificate { kind: KindWord::Ca, ..issued(issuer) };
-    let cases: [(&[(&str, Certificate)], &str, &str); 11] = [
+    let cases: [Case<'_>; 11] = [
         (&[("shop", Certificate::default())], "shop", "it has no names"),
         (&[("shop", named("shop example"))], "shop.names.0", "`shop example` is no name of a server"),
         (&[("shop", named("a.*.example"))], "shop.names.0", "`a.*.example` is no name of a server"),

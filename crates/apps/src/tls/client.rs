@@ -279,7 +279,7 @@ impl TlsRoundTrips {
             }
             let trips = seen.answer.as_nanos().checked_div(round_trip.as_nanos()).unwrap_or(0);
             let exact = trips * round_trip.as_nanos() == seen.answer.as_nanos();
-            let agreed = seen.summary.map_or_else(|| "plain text".into(), |summary| summary);
+            let agreed = seen.summary.unwrap_or_else(|| "plain text".into());
             let about = if exact { "" } else { "more than " };
             let trips_word = if trips == 1 { "round trip" } else { "round trips" };
             let answer = milliseconds(seen.answer);

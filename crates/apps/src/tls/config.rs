@@ -247,7 +247,7 @@ fn client_verifier(
         ClientAuth::Ask => builder.allow_unauthenticated(),
         ClientAuth::No | ClientAuth::Require => builder,
     };
-    builder.build().map_err(|error| unusable(error))
+    builder.build().map_err(unusable)
 }
 
 /// Chooses the certificate that is good for the client's SNI.

@@ -16,12 +16,13 @@
 //!
 //! Map: `options` is what can be written in a file, `suite` the names of things, `config` turns both into rustls' own,
 //! `verify` is what a client asks of a certificate, `stream` moves bytes, `error` says what went wrong and by which alert.
-//! Programs: `server`, `client`, `s_client`, and attackers in `interceptor`.
+//! Programs: `server`, `client`, `s_client`, and attackers in `interceptor` and `eavesdropper`.
 
 #[cfg(feature = "boring")]
 mod boring;
 pub mod client;
 mod config;
+pub mod eavesdropper;
 mod error;
 pub mod interceptor;
 mod options;
