@@ -14,6 +14,8 @@ const MAX_SEEN: usize = 1 << 20;
 #[derive(Default)]
 pub(super) struct Datagrams {
     layers: BTreeMap<u32, Vec<Layer>>,
+    /// QUIC's connections, and the packet that a copy repeats.
+    of: BTreeMap<u32, (usize, Option<u32>)>,
     quic: Quic,
     /// QUIC datagrams by their content, which no two have in common: the first packet with it.
     seen: BTreeMap<(u64, usize), u32>,
@@ -33,21 +35,32 @@ impl Datagrams {
             return;
         }
         let key = (digest(payload), payload.len());
-        if let Some(layers) = self.seen.get(&key).and_then(|n| self.layers.get(n)) {
-            self.layers.insert(t.number, layers.clone());
+        if let Some((first, layers)) = self.seen.get(&key).and_then(|n| Some((*n, self.layers.get(n)?))) {
+            let layers = layers.clone();
+            self.layers.insert(t.number, layers);
+            if let Some((c, _)) = self.of.get(&first).copied() {
+                self.of.insert(t.number, (c, Some(first)));
+            }
             return;
         }
         let (src, dst) = ((ip.src, h.src_port), (ip.dst, h.dst_port));
         if let Some(layers) = self.quic.datagram(src, dst, payload, keys) {
             self.layers.insert(t.number, layers);
+            if let Some(c) = self.quic.connection(src, dst) {
+                self.of.insert(t.number, (c, None));
+            }
             if self.seen.len() < MAX_SEEN {
                 self.seen.insert(key, t.number);
             }
         }
     }
 
-    /// Adds what packet `number` carries to its layers.
-    pub(super) fn layers(&self, number: u32, packet: &mut PacketLayers) {
+    /// Adds what packet `number` carries to its layers. QUIC's conversations are counted behind TCP's, from `base` on.
+    pub(super) fn layers(&self, number: u32, packet: &mut PacketLayers, base: usize) {
+        if let Some((c, repeats)) = self.of.get(&number) {
+            packet.conversation = u32::try_from(base + c).ok();
+            packet.repeats = *repeats;
+        }
         packet.layers.extend(self.layers.get(&number).into_iter().flatten().cloned());
     }
 }

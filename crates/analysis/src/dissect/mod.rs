@@ -18,6 +18,7 @@ mod layers;
 mod quic;
 mod reader;
 mod stream;
+pub mod timeline;
 mod tls;
 mod websocket;
 
@@ -29,6 +30,7 @@ use stack::record::Journal;
 
 use crate::traffic::Traffic;
 
+pub use timeline::{Conversation, Exchange};
 pub use tls::keys::KeyLog;
 
 /// Most layers kept of one packet; further ones are left out.
@@ -43,6 +45,8 @@ const MAX_TEXT: usize = 300;
 pub struct Dissection {
     /// By transmission number (`#n`).
     pub packets: BTreeMap<u32, PacketLayers>,
+    /// TCP and QUIC connections with their milestones.
+    pub conversations: Vec<Conversation>,
 }
 
 /// One packet's layers.
@@ -54,6 +58,28 @@ pub struct PacketLayers {
     pub text: String,
     /// Which message goes on in a later packet (`TLS`, `HTTP body`), when this one completes none.
     pub part_of: Option<&'static str>,
+    /// The TCP or QUIC connection it belongs to, counted from 0 (QUIC's behind TCP's).
+    pub conversation: Option<u32>,
+    /// The packet that carried the same message first, where this is a router's copy or a retransmission.
+    pub repeats: Option<u32>,
+}
+
+impl PacketLayers {
+    /// Bytes of each protocol's own, outermost first, and of what is left: (`payload`, n). A message in pieces counts at the
+    /// packet that completes it, so that the sum may be more than one packet's length; over a whole message it is right.
+    pub fn bytes(&self) -> Vec<(&'static str, usize)> {
+        let mut all: Vec<(&'static str, usize)> = Vec::new();
+        for layer in &self.layers {
+            match all.iter_mut().find(|(name, _)| *name == layer.protocol) {
+                Some((_, n)) => *n += layer.header,
+                None => all.push((layer.protocol, layer.header)),
+            }
+        }
+        let known: usize = all.iter().map(|(_, n)| n).sum();
+        let len = self.layers.first().map_or(0, |l| l.len);
+        all.push(("payload", len.saturating_sub(known)));
+        all
+    }
 }
 
 /// One message, or one header, of a packet.
@@ -220,13 +246,14 @@ impl Dissection {
             let mut packet = PacketLayers { layers: layers::of(&t.view), ..PacketLayers::default() };
             let below = packet.layers.len();
             if !streams.layers(t.number, &mut packet) {
-                datagrams.layers(t.number, &mut packet);
+                datagrams.layers(t.number, &mut packet, streams.len());
             }
             packet.layers.truncate(MAX_LAYERS);
             packet.text = words(&packet.layers[below.min(packet.layers.len())..]);
             packets.insert(t.number, packet);
         }
-        Dissection { packets }
+        let conversations = timeline::of(&packets, traffic);
+        Dissection { packets, conversations }
     }
 
     /// What stands in packet `#number`.

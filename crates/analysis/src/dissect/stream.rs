@@ -28,6 +28,8 @@ pub(super) struct Streams {
     latest: BTreeMap<(End, End), usize>,
     /// What each packet carries: connection, direction, first byte and one past the last.
     carried: BTreeMap<u32, (usize, usize, i64, i64)>,
+    /// The connection of every segment.
+    of: BTreeMap<u32, usize>,
 }
 
 struct Connection {
@@ -55,7 +57,7 @@ struct Side {
     /// All before this position has been handed on.
     next: i64,
     /// Pieces that came before their turn, by position.
-    waiting: BTreeMap<i64, Vec<u8>>,
+    waiting: BTreeMap<i64, (u32, Vec<u8>)>,
     waiting_bytes: usize,
     /// Where the FIN stands.
     fin: Option<i64>,
@@ -66,6 +68,8 @@ struct Side {
 
 /// Bytes that were handed on together, and the messages that they completed.
 struct Piece {
+    /// The packet that carried them first.
+    first: u32,
     from: i64,
     to: i64,
     layers: Vec<Layer>,
@@ -87,14 +91,15 @@ impl Streams {
     /// A segment, in the order of sending.
     pub(super) fn segment(&mut self, t: &Transmission, keys: &KeyLog) {
         let (Some(h), Some(ip)) = (t.view.tcp(), t.view.inner_ip()) else { return };
-        if h.flags.rst() && t.view.payload().is_empty() {
-            return;
-        }
         let (src, dst) = ((ip.src, h.src_port), (ip.dst, h.dst_port));
         let Some((c, dir)) = self.connection(src, dst, h.flags.syn().then_some(h.seq.0), h.flags.ack())
         else {
             return;
         };
+        self.of.insert(t.number, c);
+        if h.flags.rst() && t.view.payload().is_empty() {
+            return;
+        }
         let connection = &mut self.connections[c];
         let side = &mut connection.sides[dir];
         let first = h.seq.0.wrapping_add(u32::from(h.flags.syn()));
@@ -115,7 +120,7 @@ impl Streams {
             if h.flags.fin() {
                 side.fin = Some(from + len);
             }
-            connection.bytes(dir, from, payload, keys);
+            connection.bytes(dir, from, (t.number, payload), keys);
         }
         if h.flags.ack() {
             connection.acknowledged(1 - dir, h.ack.0, keys);
@@ -146,6 +151,11 @@ impl Streams {
         Some((c, usize::from(self.connections[c].ends[0] != src)))
     }
 
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Hands on what still waits.
     pub(super) fn finish(&mut self, keys: &KeyLog) {
         for connection in &mut self.connections {
@@ -163,7 +173,10 @@ impl Streams {
 
     /// Adds what packet `number` carries to its layers. `false` when it is none of a connection.
     pub(super) fn layers(&self, number: u32, packet: &mut PacketLayers) -> bool {
-        let Some(&(c, dir, from, to)) = self.carried.get(&number) else { return false };
+        packet.conversation = self.of.get(&number).and_then(|c| u32::try_from(*c).ok());
+        let Some(&(c, dir, from, to)) = self.carried.get(&number) else {
+            return packet.conversation.is_some();
+        };
         let pieces = &self.connections[c].sides[dir].pieces;
         let first = pieces.partition_point(|p| p.to <= from);
         for piece in pieces[first..].iter().take_while(|p| p.to <= to) {
@@ -173,6 +186,7 @@ impl Streams {
             }
             packet.layers.extend(piece.layers.iter().take(super::MAX_LAYERS).cloned());
             packet.part_of = piece.part_of;
+            packet.repeats = Some(piece.first).filter(|first| *first != number);
         }
         if let Some(p) = pieces[first..].iter().find(|p| p.to > to && p.from < to) {
             packet.part_of = packet.part_of.or(p.part_of);
@@ -182,19 +196,19 @@ impl Streams {
 }
 
 impl Connection {
-    fn bytes(&mut self, dir: usize, from: i64, payload: &[u8], keys: &KeyLog) {
+    fn bytes(&mut self, dir: usize, from: i64, (number, payload): (u32, &[u8]), keys: &KeyLog) {
         let side = &mut self.sides[dir];
         let old = usize::try_from(side.next - from).unwrap_or(0).min(payload.len());
         let (from, payload) = (from + i64::try_from(old).unwrap_or(0), &payload[old..]);
         if payload.is_empty() {
-            self.fin(dir, keys);
+            self.fin(dir, number, keys);
             return;
         }
         if from > side.next {
-            let shorter = side.waiting.get(&from).is_none_or(|w| w.len() < payload.len());
+            let shorter = side.waiting.get(&from).is_none_or(|(_, w)| w.len() < payload.len());
             if shorter {
                 side.waiting_bytes += payload.len();
-                if let Some(before) = side.waiting.insert(from, payload.to_vec()) {
+                if let Some((_, before)) = side.waiting.insert(from, (number, payload.to_vec())) {
                     side.waiting_bytes -= before.len();
                 }
             }
@@ -203,29 +217,29 @@ impl Connection {
             }
             return;
         }
-        self.hand_on(dir, payload, keys);
-        self.catch_up(dir, keys);
+        self.hand_on(dir, number, payload, keys);
+        self.catch_up(dir, number, keys);
     }
 
     /// Pieces whose turn it is now.
-    fn catch_up(&mut self, dir: usize, keys: &KeyLog) {
+    fn catch_up(&mut self, dir: usize, latest: u32, keys: &KeyLog) {
         loop {
             let side = &mut self.sides[dir];
             let Some((&from, _)) = side.waiting.first_key_value() else { break };
             if from > side.next {
                 break;
             }
-            let Some(bytes) = side.waiting.remove(&from) else { break };
+            let Some((number, bytes)) = side.waiting.remove(&from) else { break };
             side.waiting_bytes -= bytes.len();
             let old = usize::try_from(side.next - from).unwrap_or(0);
             if let Some(new) = bytes.get(old..).filter(|b| !b.is_empty()) {
-                self.hand_on(dir, new, keys);
+                self.hand_on(dir, number, new, keys);
             }
         }
-        self.fin(dir, keys);
+        self.fin(dir, latest, keys);
     }
 
-    fn hand_on(&mut self, dir: usize, bytes: &[u8], keys: &KeyLog) {
+    fn hand_on(&mut self, dir: usize, number: u32, bytes: &[u8], keys: &KeyLog) {
         let mut cx = self.cx(keys);
         self.app.feed(dir, bytes, &mut cx);
         let len = i64::try_from(bytes.len()).unwrap_or(0);
@@ -236,12 +250,12 @@ impl Connection {
         let part_of = if silent { self.app.part_of(dir) } else { None };
         // Transfers of unknown content need no memory of each segment.
         if !cx.layers.is_empty() || part_of.is_some() {
-            side.pieces.push(Piece { from, to: side.next, layers: cx.layers, part_of });
+            side.pieces.push(Piece { first: number, from, to: side.next, layers: cx.layers, part_of });
         }
     }
 
     /// The end of a direction, once all before it was handed on.
-    fn fin(&mut self, dir: usize, keys: &KeyLog) {
+    fn fin(&mut self, dir: usize, number: u32, keys: &KeyLog) {
         let side = &mut self.sides[dir];
         if side.fin_told || side.fin != Some(side.next) {
             return;
@@ -252,7 +266,7 @@ impl Connection {
         let side = &mut self.sides[dir];
         if !cx.layers.is_empty() {
             let at = side.next;
-            side.pieces.push(Piece { from: at, to: at + 1, layers: cx.layers, part_of: None });
+            side.pieces.push(Piece { first: number, from: at, to: at + 1, layers: cx.layers, part_of: None });
         }
     }
 
@@ -269,12 +283,12 @@ impl Connection {
 
     fn skip_gap(&mut self, dir: usize, keys: &KeyLog) {
         let side = &mut self.sides[dir];
-        let Some((&from, _)) = side.waiting.first_key_value() else { return };
+        let Some((&from, &(latest, _))) = side.waiting.first_key_value() else { return };
         if from > side.next {
             let missing = u64::try_from(from - side.next).unwrap_or(0);
             self.app.lost(dir, missing);
             side.next = from;
         }
-        self.catch_up(dir, keys);
+        self.catch_up(dir, latest, keys);
     }
 }

@@ -146,6 +146,11 @@ impl Quic {
         (!layers.is_empty()).then_some(layers)
     }
 
+    /// The connection that the latest datagram from one end to another belongs to.
+    pub(super) fn connection(&self, src: End, dst: End) -> Option<usize> {
+        self.paths.get(&(src, dst)).map(|(c, _)| *c)
+    }
+
     fn learn(&mut self, id: &[u8], connection: usize, side: usize) {
         let c = &mut self.connections[connection];
         if !id.is_empty() && c.ids < MAX_IDS && self.ids.insert(id.to_vec(), (connection, side)).is_none() {
@@ -163,6 +168,14 @@ impl Quic {
         log: &KeyLog,
     ) -> Option<Vec<Layer>> {
         let Some(level) = long.level else {
+            // The ID that a Retry gives the server is the one the client goes on with (RFC 9000 §7.2).
+            if let Some(&(c, 0)) = self.ids.get(long.dcid).filter(|_| long.version != 0) {
+                self.learn(long.scid, c, 1);
+                // The ClientHello comes again; some clients (aioquic) make another one, which §17.2.5.2 forbids.
+                let space = Level::Initial.space();
+                self.connections[c].crypto[space][0] = Ordered::default();
+                self.connections[c].messages[space][0].clear();
+            }
             return Some(vec![unprotected(packet, long)]);
         };
         // The receiver's ID says which connection this is and who sends.
