@@ -18,6 +18,7 @@ mod housekeeping;
 pub mod ladder;
 pub mod meaning;
 pub mod normal;
+pub mod phases;
 pub mod traffic;
 pub mod view;
 

@@ -68,6 +68,8 @@ enum Command {
     Drill(Box<DrillArgs>),
     /// The scoreboard: what kernels, kernel traces and packetdrill scripts say of our stack.
     Score(ScoreArgs),
+    /// Fetch a page as a browser does: from the URL to the page, phase by phase, on a world of its own.
+    Get(Box<GetArgs>),
     /// Print the JSON Schema of scenario files, for editors.
     Schema,
     /// The process inside a namespace that makes system calls for a scenario.
@@ -270,6 +272,61 @@ pub(crate) struct ScoreArgs {
     json: bool,
 }
 
+/// Arguments of `get`.
+#[derive(Args)]
+pub(crate) struct GetArgs {
+    /// What you would type into a browser. The world has shop.example, www.shop.example and cdn.example.
+    url: String,
+    /// How often the page is visited, two seconds apart.
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    visits: u8,
+    /// The browser's HTTP: 1.1 or 2 (the default, where the server has it).
+    #[arg(long, value_name = "VERSION")]
+    http: Option<String>,
+    /// The browser's TLS: 1.2 or 1.3; both are offered unless given.
+    #[arg(long, value_name = "VERSION")]
+    tls: Option<String>,
+    /// TLS 1.2 with False Start. Needs BoringSSL.
+    #[arg(long)]
+    false_start: bool,
+    /// TLS 1.3 with data in the first flight of a resumed session (0-RTT).
+    #[arg(long)]
+    early_data: bool,
+    /// Random loss on the home's access link, such as `1%`.
+    #[arg(long, value_name = "SHARE")]
+    loss: Option<String>,
+    /// Round trip time between the client and the origin, such as `100ms`; 40 ms unless given. All links keep their share.
+    #[arg(long, value_name = "TIME")]
+    rtt: Option<String>,
+    /// The access link's rate, such as `5mbit`; 50 Mbit/s unless given.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
+    /// Set a sysctl, such as `client:net.ipv4.tcp_slow_start_after_idle=0`; `*` for every host. May be repeated.
+    #[arg(long, value_name = "HOST:SYSCTL=VALUE")]
+    set: Vec<String>,
+    /// Drop packets: `[PLACE:] [ORDINAL] FILTER`, such as `client: 1st tcp.flags.syn == 1`. May be repeated.
+    #[arg(long, value_name = "FAULT")]
+    drop: Vec<String>,
+    /// All randomness of the run comes from this number.
+    #[arg(long, value_name = "N", value_parser = words::seed, allow_negative_numbers = true)]
+    seed: Option<u64>,
+    /// Variants side by side, such as `http1.1,http2,http2+tls1.2,early-data,no-cache,rtt=100ms`.
+    #[arg(long, value_name = "VARIANTS", value_delimiter = ',')]
+    compare: Vec<String>,
+    /// Write what the client's interface saw, with the secrets that decrypt it.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+    /// Write a HAR 1.2 file.
+    #[arg(long, value_name = "FILE")]
+    har: Option<PathBuf>,
+    /// Print one JSON value.
+    #[arg(long)]
+    json: bool,
+    /// Show every packet of every phase.
+    #[arg(long)]
+    all: bool,
+}
+
 /// Arguments of `drill`.
 #[derive(Args)]
 pub(crate) struct DrillArgs {
@@ -363,6 +420,7 @@ fn main() -> ExitCode {
         Command::Kernel(command) => commands::kernel::kernel(&command, &mut out),
         Command::Drill(args) => commands::drill::drill(&args, &mut out),
         Command::Score(args) => commands::score::score(&args, &mut out),
+        Command::Get(args) => commands::get::get(&args, &mut out),
         Command::Schema => commands::list::schema(&mut out),
         Command::Agent => unreachable!("taken before the arguments were parsed"),
     };

@@ -14,11 +14,14 @@ mod hop;
 mod icmp_errors;
 mod nat;
 mod no_answer;
+mod page_broken;
+mod page_times;
 mod pmtu;
 mod proxy;
 mod ratelimit;
 mod redirect;
 mod refused;
+mod request_layers;
 mod resolution;
 mod sockets;
 mod spoof;
@@ -65,6 +68,9 @@ pub(crate) const ALL: &[Finding] = &[
     udp::find,
     refused::find,
     connect::find,
+    page_broken::find,
+    page_times::find,
+    request_layers::find,
     echo::find,
     tcp::find,
 ];

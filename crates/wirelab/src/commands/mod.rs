@@ -3,6 +3,7 @@
 pub(crate) mod ask;
 pub(crate) mod catalogue;
 pub(crate) mod drill;
+pub(crate) mod get;
 mod input;
 mod inside;
 pub(crate) mod kernel;
