@@ -34,6 +34,9 @@ pub(super) struct RustlsStream<S> {
     /// Early data that this client wrote, until the server has said whether it takes it.
     early: Vec<u8>,
     input: Vec<u8>,
+    /// What of it rustls has not had yet.
+    from: usize,
+    to: usize,
     eof: bool,
     failed: Option<TlsError>,
 }
@@ -120,6 +123,8 @@ impl<S> RustlsStream<S> {
             left: 0,
             early: Vec::new(),
             input,
+            from: 0,
+            to: 0,
             eof: false,
             failed: None,
         }
@@ -192,22 +197,24 @@ impl<S> RustlsStream<S> {
         Ok(())
     }
 
-    /// Takes what came from the stream.
-    fn process(&mut self, length: usize) -> Result<(), TlsError> {
-        let mut rest = &self.input[..length];
+    /// Takes what came from the stream, up to the first bytes that a reader can have: rustls holds no more than one
+    /// record's worth of them.
+    fn process(&mut self) -> Result<(), TlsError> {
         loop {
+            let mut rest = &self.input[self.from..self.to];
             let result = either!(&mut self.side, connection => {
                 connection.read_tls(&mut rest).map_err(TlsError::from)?;
                 connection.process_new_packets()
             });
-            if let Err(error) = result {
-                // The alert goes out with the next flush.
-                self.collect()?;
-                return Err(TlsError::of(&error, &self.pending[self.left..]));
-            }
-            // What was decrypted is taken by the caller before more is read.
-            if rest.is_empty() {
-                break;
+            self.from = self.to - rest.len();
+            match result {
+                Err(error) => {
+                    // The alert goes out with the next flush.
+                    self.collect()?;
+                    return Err(TlsError::of(&error, &self.pending[self.left..]));
+                }
+                Ok(state) if state.plaintext_bytes_to_read() > 0 || self.from == self.to => break,
+                Ok(_) => {}
             }
         }
         let before = self.session.early_data;
@@ -248,11 +255,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RustlsStream<S> {
         if let Some(error) = &self.failed {
             return Poll::Ready(Err(error.clone().into()));
         }
-        let mut buffer = ReadBuf::new(&mut self.input);
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
-        let length = buffer.filled().len();
-        self.eof = length == 0;
-        if let Err(error) = self.process(length) {
+        if self.from == self.to {
+            let mut buffer = ReadBuf::new(&mut self.input);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+            (self.from, self.to) = (0, buffer.filled().len());
+            self.eof = self.to == 0;
+        }
+        if let Err(error) = self.process() {
             self.failed = Some(error.clone());
             // The peer is told why; whether it still listens does not matter.
             let _ = self.poll_send(cx);

@@ -104,16 +104,23 @@ fn headline(visit: &Visit) -> String {
             let resumed = entry.tls.iter().any(|line| line.contains("resumed"));
             let cache = visit.entries.iter().filter(|e| e.source == Source::Cache).count();
             let validated = visit.entries.iter().filter(|e| e.source == Source::Validated).count();
-            let network = visit.entries.iter().filter(|e| e.source == Source::Network).count();
-            let from = [(network, "from the network"), (validated, "by a 304"), (cache, "from the cache")];
+            let network =
+                visit.entries.iter().filter(|e| e.source == Source::Network && e.error.is_none()).count();
+            let failed = visit.entries.iter().filter(|e| e.error.is_some()).count();
+            let from = [
+                (network, "from the network"),
+                (validated, "by a 304"),
+                (cache, "from the cache"),
+                (failed, "failed"),
+            ];
             let from: Vec<String> =
                 from.iter().filter(|(n, _)| *n > 0).map(|(n, how)| format!("{n} {how}")).collect();
             format!(
-                "{} · {}{tls}{} · {} objects: {} · {:.1} ms",
+                "{} · {}{tls}{} · {}: {} · {:.1} ms",
                 entry.status,
                 entry.protocol,
                 if resumed { ", resumed" } else { "" },
-                visit.entries.len(),
+                counted(visit.entries.len(), "object"),
                 from.join(", "),
                 visit.on_load_ms.unwrap_or_default(),
             )
@@ -193,6 +200,11 @@ fn object_lines(visit: &Visit, begin: u64, end: u64, out: &mut Output) {
     }
 }
 
+/// A number and its noun.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn totals(phases: &Phases) -> String {
     let trips = phases.round_trips;
     let parts = [("dns", trips.dns), ("tcp", trips.tcp), ("tls", trips.tls), ("request", trips.request)];
@@ -201,11 +213,11 @@ fn totals(phases: &Phases) -> String {
     let lost = if phases.lost == 0 { String::new() } else { format!(", {} lost on links", phases.lost) };
     let detail = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
     format!(
-        "{:NAME$}{} packets, {} bytes{lost}, {} round trips to the first byte{detail}",
+        "{:NAME$}{}, {} bytes{lost}, {} to the first byte{detail}",
         "total",
-        phases.packets,
+        counted(phases.packets, "packet"),
         phases.bytes,
-        trips.total(),
+        counted(usize::try_from(trips.total()).unwrap_or(usize::MAX), "round trip"),
     )
 }
 

@@ -130,10 +130,11 @@ impl Variant {
         if link.is_empty() {
             return line.into();
         }
-        let delay = line.strip_prefix("delay = \"").and_then(|rest| rest.strip_suffix("us\""));
-        if let (Some(rtt), Some(us)) = (self.rtt_ms, delay.and_then(|us| us.parse::<u64>().ok())) {
+        let delay = line.strip_prefix("delay = \"").and_then(|rest| rest.strip_suffix('"'));
+        let delay = delay.and_then(|text| apps::units::Span::parse(text).ok());
+        if let (Some(rtt), Some(delay)) = (self.rtt_ms, delay) {
             // All links keep their share of the way.
-            return format!("delay = \"{}us\"", us * rtt / NOMINAL_RTT_MS);
+            return format!("delay = \"{}us\"", delay.0.as_micros() * u128::from(rtt) / NOMINAL_RTT_MS);
         }
         if link == "access" && line.starts_with("rate = ") {
             let rate =
@@ -170,7 +171,7 @@ impl Variant {
 }
 
 /// Between the client and the origin, as the file has it.
-const NOMINAL_RTT_MS: u64 = 40;
+const NOMINAL_RTT_MS: u128 = 40;
 
 fn needs_boring(what: &str) -> Wrong {
     (
@@ -226,7 +227,7 @@ mod tests {
         assert!(text.contains("delay = \"8000us\"") && text.contains("delay = \"14000us\""), "{text}");
         assert!(!text.contains("[[expect]]"));
         let plain = Variant::default().world(world(), "https://shop.example/", 1);
-        assert!(!plain.contains("--wait") && plain.contains("delay = \"7000us\""));
+        assert!(!plain.contains("--wait") && plain.contains("delay = \"7ms\""));
     }
 
     #[test]
