@@ -783,3 +783,113 @@ fn a_proxy_that_makes_no_sense_is_refused() {
         assert!(!read(table.clone()).is_empty(), "{table}");
     }
 }
+
+#[test]
+fn http2_refuses_long_targets_large_heads_and_large_bodies_on_their_streams_alone() {
+    let mut world = World::new(Duration::from_millis(1));
+    world.serve("http-server", &pages());
+    let statuses = world.client(async {
+        let client = Client::new(Config { version: Version::Http2PriorKnowledge, ..Config::default() });
+        let long = Request::get(&format!("http://server/{}", "x".repeat(9000))).unwrap();
+        let large = Request::get("http://server/").unwrap().header("Cookie", &"x".repeat(40_000)).unwrap();
+        let body = Request::get("http://server/echo").unwrap().body(vec![b'x'; 2 << 20]);
+        let body = Request { method: http::Method::POST, ..body };
+        let fine = Request::get("http://server/").unwrap();
+        let mut statuses = Vec::new();
+        for request in [long, large, body, fine] {
+            statuses.push(client.send(request).await.unwrap().status.as_u16());
+        }
+        (statuses, client.connections().len())
+    });
+    assert_eq!(statuses, (vec![414, 431, 413, 200], 1));
+}
+
+#[test]
+fn a_flood_of_resets_ends_the_connection() {
+    // CVE-2023-44487: streams that are opened and reset at once.
+    let mut world = World::new(Duration::from_millis(1));
+    world.serve("http-server", &pages());
+    let ended = world.client(async {
+        let mut stream = net::TcpStream::connect("server:80").await.unwrap();
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        for stream in (1..20_001_u32).step_by(2) {
+            // HEADERS of GET http:/ with :authority a, and RST_STREAM.
+            bytes.extend([0, 0, 6, 1, 5]);
+            bytes.extend(stream.to_be_bytes());
+            bytes.extend([0x82, 0x86, 0x84, 0x41, 1, b'a']);
+            bytes.extend([0, 0, 4, 3, 0]);
+            bytes.extend(stream.to_be_bytes());
+            bytes.extend(8_u32.to_be_bytes());
+        }
+        let (mut read, mut write) = stream.split();
+        let writing = async { drop(write.write_all(&bytes).await) };
+        let reading = async {
+            let mut got = Vec::new();
+            // A reset is an end as well.
+            let _ = tokio::time::timeout(Duration::from_secs(5), read.read_to_end(&mut got)).await;
+            // GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §7).
+            got.windows(9).any(|frame| frame[3] == 7) && got.windows(4).any(|code| code == [0, 0, 0, 11])
+        };
+        tokio::join!(writing, reading).1
+    });
+    assert!(ended, "the server goes on");
+}
+
+#[test]
+fn a_page_load_counts_its_round_trips() {
+    let mut world = World::new(Duration::from_millis(10));
+    world.serve("http-server", &pages());
+    let table = json!({ "url": "http://server/", "objects": 3, "objects_at": "/cut/{n}", "in_turn": true });
+    let (status, lines) = world.app("page-load", &table);
+    assert_eq!(status, 0);
+    let start = "HTTP/1.1: 4 requests on 1 connections in 100.0 ms (5.0 round trips); headers ";
+    assert!(lines[0].starts_with(start), "{lines:?}");
+}
+
+#[test]
+fn a_raw_rpc_with_a_hostile_length_is_refused_before_it_is_read() {
+    let mut world = World::new(Duration::from_millis(1));
+    world.serve("rpc-server", &json!({}));
+    for bytes in
+        [vec![0xff, 0xff, 0xff, 0xff], vec![0, 0, 0, 1, 9], vec![0, 0, 0, 3, 1, 0, 0], vec![0, 0, 0, 0]]
+    {
+        let ended = world.client(async {
+            let mut stream = net::TcpStream::connect("server:7000").await.unwrap();
+            stream.write_all(&bytes).await.unwrap();
+            stream.read(&mut [0; 100]).await.map_or(0, |n| n)
+        });
+        assert_eq!(ended, 0);
+    }
+    assert!(world.lines()[0].contains("4294967295 bytes is refused"), "{:?}", world.lines());
+    let (status, lines) = world.app("rpc-client", &json!({ "to": "server:7000", "by": "raw", "calls": 5 }));
+    assert_eq!(
+        (status, lines[0].as_str()),
+        (0, "length-prefixed bytes: 5 calls in 12.0 ms; 105 B up, 60 B down")
+    );
+}
+
+#[test]
+fn https_chooses_the_version_by_alpn_and_bad_certificates_are_60() {
+    let mut table = pages();
+    table["port"] = json!(443);
+    table["tls"] = json!({ "certificate": "site" });
+    for (words, status, text) in [
+        ("curl|-w|%{http_version}|https://server/", 0, "hello\n2"),
+        ("curl|--http1.1|-w|%{http_version}|https://server/", 0, "hello\n1.1"),
+        ("curl|--http1.0|-w|%{http_version}|https://server/", 0, "hello\n1."),
+        ("curl|-k|--cacert|other|https://server/", 0, "hello"),
+        ("curl|--cacert|other|https://server/", 60, "curl: (60) SSL certificate problem: "),
+        ("curl|https://192.0.2.2/", 60, "curl: (60) SSL certificate problem: "),
+        ("curl|-m|3|http://server:443/", 1, "curl: (1) Received HTTP/0.9 when not allowed"),
+    ] {
+        let (got, printed) = curl(&table, words);
+        assert_eq!(got, status, "{words}: {printed}");
+        assert!(printed.starts_with(text), "{words}: {printed}");
+    }
+    // TLS where none is spoken.
+    assert_eq!(curl(&pages(), "curl|https://server:80/").0, 35);
+    // One round trip for TCP, one for TLS 1.3, one for the request.
+    let (_, times) =
+        curl(&table, "curl|-o|/dev/null|-w|%{time_connect} %{time_appconnect} %{time_total}|https://server/");
+    assert_eq!(times, "0.020000 0.040000 0.060000");
+}

@@ -229,14 +229,22 @@ impl PageLoad {
         }
         let all = core::iter::once(&page).chain(&objects);
         let bad = all.clone().filter(|object| object.status != 200).count();
-        self.report(&client, all.map(|object| object.bytes).sum(), objects.len() + 1, took, cx);
+        let bodies = all.map(|object| object.bytes).sum();
+        self.report(&client, &page, [bodies, objects.len() + 1], took, cx);
         if bad > 0 {
             cx.print(format!("{bad} answers were not 200"));
         }
         Ok(bad == 0)
     }
 
-    fn report(&self, client: &Client, bodies: usize, requests: usize, took: Duration, cx: &Cx) {
+    fn report(
+        &self,
+        client: &Client,
+        page: &Object,
+        [bodies, requests]: [usize; 2],
+        took: Duration,
+        cx: &Cx,
+    ) {
         let connections = client.connections();
         let sum = |index: usize, received: bool| -> u64 {
             let side =
@@ -245,10 +253,16 @@ impl PageLoad {
         };
         let name = self.mode.name();
         let (up, down) = (sum(1, false), sum(1, true));
+        // Of the length that the first handshake took.
+        let tenths =
+            (took.as_nanos() * 10).checked_div(page.connect.unwrap_or_default().as_nanos()).unwrap_or(0);
         cx.print(format!(
-            "{name}: {requests} requests on {} connections in {}; headers {up} B up, {down} B down; bodies {bodies} B",
+            "{name}: {requests} requests on {} connections in {} ({}.{} round trips); headers {up} B up, {down} B down; \
+             bodies {bodies} B",
             connections.len(),
             ms(took),
+            tenths / 10,
+            tenths % 10,
         ));
     }
 }

@@ -38,7 +38,12 @@ impl World {
     fn env(host: &str) -> Env {
         let ip = |text: &str| vec![text.parse().unwrap()];
         let hosts = BTreeMap::from([("client".into(), ip("192.0.2.1")), ("server".into(), ip("192.0.2.2"))]);
-        Env { host: host.into(), hosts, seed: 1, ..Env::default() }
+        // Certificates: one for the server, and an authority that signed nothing.
+        let tables = serde_json::json!({ "site": { "names": ["server"] }, "other": { "names": ["Another CA"], "kind": "ca" } });
+        let tables: BTreeMap<String, apps::pki::Certificate> = serde_json::from_value(tables).unwrap();
+        let tables = tables.into_iter().collect();
+        let pki = Arc::new(apps::pki::Pki::new(&tables).unwrap());
+        Env { host: host.into(), hosts, seed: 1, pki }
     }
 
     /// Starts an app on the server.
@@ -68,6 +73,17 @@ impl World {
     pub(crate) fn client<T>(&mut self, program: impl Future<Output = T>) -> T {
         let host = self.hosts[0].clone();
         self.lab.run(host.scope(program))
+    }
+
+    /// Runs an app on the client; its exit status and what it printed.
+    pub(crate) fn app(&mut self, kind: &str, table: &Value) -> (i32, Vec<String>) {
+        let Value::Object(table) = table else { panic!("a table is an object") };
+        let env = World::env("client");
+        let app = (apps::kind(kind).unwrap().read)(table, &env).unwrap();
+        let lines = Lines::default();
+        let status = self.client(app.run(Cx::new(env, kind, lines.clone())));
+        let printed = lines.0.lock().unwrap().clone();
+        (status, printed)
     }
 
     /// Runs a command on the client; its exit status and what it printed.

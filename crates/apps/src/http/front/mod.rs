@@ -115,9 +115,9 @@ impl Versions {
     /// In ALPN.
     pub(crate) fn alpn(self) -> &'static [&'static str] {
         match self {
-            Versions { http1: true, http2: true } => &["h2", "http/1.1"],
+            Versions { http1: true, http2: true } => &["h2", "http/1.1", "http/1.0"],
             Versions { http1: false, http2: true } => &["h2"],
-            Versions { http2: false, .. } => &["http/1.1"],
+            Versions { http2: false, .. } => &["http/1.1", "http/1.0"],
         }
     }
 }
