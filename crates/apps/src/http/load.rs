@@ -592,8 +592,7 @@ async fn serve(mut stream: net::TcpStream) -> Result<(), String> {
         }
         let mut message = vec![0; usize::try_from(length).map_err(|error| error.to_string())?];
         stream.read_exact(&mut message).await.map_err(broken)?;
-        let Some((&[ADD], numbers)) = message.split_first_chunk::<1>().map(|(method, rest)| (method, rest))
-        else {
+        let Some((&[ADD], numbers)) = message.split_first_chunk::<1>() else {
             return Err("an unknown method is refused".into());
         };
         let (numbers, rest) = numbers.as_chunks::<8>();

@@ -168,8 +168,9 @@ impl Peer {
 
     /// As `ngx_http_upstream_get_peer` asks.
     fn is_live(&self, now: Instant) -> bool {
-        let failed = self.max_fails > 0 && self.fails >= self.max_fails;
-        !self.down && !(failed && self.checked.is_some_and(|at| now.duration_since(at) <= self.fail_timeout))
+        let recent = self.checked.is_some_and(|at| now.duration_since(at) <= self.fail_timeout);
+        let failed = self.max_fails > 0 && self.fails >= self.max_fails && recent;
+        !self.down && !failed
     }
 }
 

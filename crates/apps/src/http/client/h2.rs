@@ -25,13 +25,16 @@ const MAX_PUSHED_BODY: usize = 4 << 20;
 /// The largest header list that is accepted (SETTINGS_MAX_HEADER_LIST_SIZE).
 const MAX_HEADER_LIST: u32 = 256 << 10;
 
+/// Answers that were pushed or are being pushed, by their path.
+type Pushes = Arc<Mutex<BTreeMap<String, JoinHandle<Result<Pushed, Error>>>>>;
+
 /// One connection.
 pub(crate) struct Http2 {
     pub(crate) info: Arc<ConnectionInfo>,
     send: SendRequest<Bytes>,
     closed: Arc<AtomicBool>,
     push: bool,
-    pushed: Arc<Mutex<BTreeMap<String, JoinHandle<Result<Pushed, Error>>>>>,
+    pushed: Pushes,
 }
 
 impl Http2 {
@@ -185,10 +188,7 @@ pub(crate) async fn send_body(stream: &mut h2::SendStream<Bytes>, mut body: Byte
 }
 
 /// Takes what the server pushes beside an answer.
-async fn keep_pushed(
-    mut promises: PushPromises,
-    pushed: Arc<Mutex<BTreeMap<String, JoinHandle<Result<Pushed, Error>>>>>,
-) {
+async fn keep_pushed(mut promises: PushPromises, pushed: Pushes) {
     while let Some(Ok(promise)) = promises.push_promise().await {
         let (request, answer) = promise.into_parts();
         let path = request.uri().path_and_query().map_or_else(|| "/".into(), ToString::to_string);

@@ -50,7 +50,7 @@ pub(super) fn fill(format: &str, outcome: &Outcome) -> String {
             match variable(name, outcome) {
                 Some(value) => out.push_str(&value),
                 None => {
-                    write!(out, "curl: unknown --write-out variable: '{name}'\n").expect("memory takes it")
+                    writeln!(out, "curl: unknown --write-out variable: '{name}'").expect("memory takes it")
                 }
             }
             rest = behind;
