@@ -148,7 +148,8 @@ impl Tcb {
 
     /// `tcp_stream_is_thin`
     fn stream_is_thin(&self) -> bool {
-        self.recovery.packets_out < 4 && !self.window.in_slow_start()
+        // tcp_in_initial_slowstart: nothing was lost yet.
+        self.recovery.packets_out < 4 && self.window.ssthresh < super::cc::INFINITE_SSTHRESH
     }
 
     /// `tcp_clamp_rto_to_user_timeout`

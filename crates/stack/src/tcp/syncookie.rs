@@ -177,8 +177,8 @@ impl Stack {
         let space = window_from_space(sock.opts.rcvbuf, DEFAULT_SCALING_RATIO);
         let locked = sock.prep.rcvbuf_locked;
         let advmss = self.advmss(&dst, &way, remote);
-        let room = u32::from(advmss) - if ts.is_some() { 12 } else { 0 };
-        let window = initial_window(&self.sysctl.ns, space, room, 0, wscale.is_some(), locked);
+        // cookie_v4_check: cut to segments of the peer's size, not of ours as the SYN, ACK was.
+        let window = initial_window(&self.sysctl.ns, space, mss.into(), 0, wscale.is_some(), locked);
         Some(RequestSock {
             listener,
             listener_serial: serial,
