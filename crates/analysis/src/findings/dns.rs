@@ -73,12 +73,20 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
         }
     }
     events.sort_by_key(|event| event.0);
+    // Who made a message: the first to send it; routers send it on.
+    let mut makers = BTreeMap::new();
+    for m in case.packets().filter_map(|t| Some((message_of(t)?, t.from))) {
+        makers.entry(m.0).or_insert(m.1);
+    }
     let mut all = Vec::new();
     let mut strays: BTreeMap<(NodeId, IpAddr), Vec<u32>> = BTreeMap::new();
     for (_, t, layer) in events {
         match &layer.message {
             Message::DnsQuery { id, name, ty } => question(case, t, *id, name, ty, &mut all),
-            _ => answer(case, t, layer, &mut all, &mut strays),
+            _ => {
+                let maker = message_of(t).and_then(|m| makers.get(&m)).copied().unwrap_or(t.from);
+                answer(case, t, (layer, maker), &mut all, &mut strays);
+            }
         }
     }
     walks(case, &all, out);
@@ -131,7 +139,7 @@ fn question(case: &Case<'_>, t: &Transmission, id: u16, name: &str, ty: &str, al
 fn answer(
     case: &Case<'_>,
     t: &Transmission,
-    layer: &Layer,
+    (layer, maker): (&Layer, NodeId),
     all: &mut [Exchange],
     strays: &mut BTreeMap<(NodeId, IpAddr), Vec<u32>>,
 ) {
@@ -148,9 +156,7 @@ fn answer(
         let who = e.client == client && e.server_ip == ip.src && e.ports == (ports.1, ports.0);
         who && e.over_tcp == over_tcp && e.id == *id && e.name.eq_ignore_ascii_case(name) && e.ty == *ty
     });
-    // Who made it: the first to send it.
-    let first = case.before(t.number).filter(|b| b.view.inner_ip() == Some(ip) || same_message(b, t)).last();
-    let sender = first.map_or(t.from, |b| b.from);
+    let sender = maker;
     let Some(exchange) = asked.filter(|e| e.reply.is_none()) else {
         if case.owner_of_ip(ip.src).is_some_and(|owner| owner != sender) {
             strays.entry((sender, ip.src)).or_default().push(t.number);
@@ -171,10 +177,12 @@ fn answer(
     });
 }
 
-/// The same datagram on an earlier link.
-fn same_message(a: &Transmission, b: &Transmission) -> bool {
-    let ends = |t: &Transmission| t.view.inner_ip().map(|ip| (ip.src, ip.dst));
-    ends(a) == ends(b) && ports(a) == ports(b) && a.view.payload() == b.view.payload()
+/// What stays the same on the way: ends, ports and content.
+type Carried<'a> = (IpAddr, IpAddr, (u16, u16), &'a [u8]);
+
+fn message_of(t: &Transmission) -> Option<Carried<'_>> {
+    let ip = t.view.inner_ip()?;
+    Some((ip.src, ip.dst, ports(t)?.0, t.view.payload()))
 }
 
 /// Name, content and TTL of the first record of a type in a section.
