@@ -40,6 +40,9 @@ pub enum Mode {
     /// HTTP/2.
     #[serde(rename = "2")]
     Http2,
+    /// HTTP/3.
+    #[serde(rename = "3")]
+    Http3,
 }
 
 impl Mode {
@@ -49,6 +52,7 @@ impl Mode {
             Mode::Http11 => "HTTP/1.1",
             Mode::Pipelining => "HTTP/1.1 pipelining",
             Mode::Http2 => "HTTP/2",
+            Mode::Http3 => "HTTP/3",
         }
     }
 }
@@ -140,19 +144,22 @@ struct Object {
 impl PageLoad {
     fn client(&self, cx: &Cx) -> Client {
         let window = self.window.unwrap_or(65_535);
+        let tls = Arc::new(tls::Client::new(self.tls.clone(), cx));
         Client::new(Config {
             version: match (self.mode, self.url.starts_with("https:")) {
                 (Mode::Http10, _) => Version::Http10,
                 (Mode::Http11 | Mode::Pipelining, _) => Version::Http11,
                 (Mode::Http2, true) => Version::Http2,
                 (Mode::Http2, false) => Version::Http2PriorKnowledge,
+                (Mode::Http3, _) => Version::Http3,
             },
             per_host: self.connections.unwrap_or(6).max(1),
             pipeline: if self.mode == Mode::Pipelining { self.depth.unwrap_or(100).max(1) } else { 1 },
             push: self.push,
             stream_window: window,
             connection_window: window,
-            tls: Some(Arc::new(tls::Client::new(self.tls.clone(), cx))),
+            tls: Some(tls.clone()),
+            quic: Some(tls),
             ..Config::default()
         })
     }

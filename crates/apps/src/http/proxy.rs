@@ -233,7 +233,7 @@ impl App for HttpProxy {
             locations.sort_by_key(|(path, _)| core::cmp::Reverse(path.len()));
             let forward = Arc::new(Routes { locations, default: forward(&self.upstream) });
             let server = self.server.clone().unwrap_or_else(|| "wirelab".into());
-            let both = Versions { http1: true, http2: true };
+            let both = Versions { http1: true, http2: true, http3: false };
             let front = Front::new(limits, both, server, self.access_log, cx, forward);
             front.run(self.port, self.tls.as_ref()).await;
             1

@@ -1,17 +1,22 @@
 //! TLS under HTTP: [`crate::tls`] behind what the client and the server ask for.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use super::client::{BoxFuture, Secure, Secured, TlsError, locked};
+use super::client::{BoxFuture, Quic, Secure, Secured, TlsError, locked};
 use super::front::Accept;
 use super::stream::BoxStream;
 use crate::Cx;
 use crate::pki::Pki;
+use crate::quic;
 use crate::tls::{self, ClientOptions, ClientTls, EarlyStatus, ServerOptions, ServerTls, Session};
 
 /// Servers whose protocol a client remembers.
 const REMEMBERED: usize = 1024;
+/// A QUIC connection without traffic ends after this time, as in browsers.
+const QUIC_IDLE: Duration = Duration::from_secs(30);
 
 /// A client's TLS; it remembers sessions.
 pub struct Client {
@@ -20,6 +25,8 @@ pub struct Client {
     cx: Cx,
     /// By what is offered in ALPN.
     made: Mutex<BTreeMap<String, ClientTls>>,
+    /// For HTTP/3: made with the first connection.
+    quic: Mutex<Option<quinn::Endpoint>>,
     /// What servers chose, for early data, which leaves before they choose again.
     chosen: Mutex<BTreeMap<String, Option<String>>>,
 }
@@ -28,7 +35,14 @@ impl Client {
     /// From what a file or a command line chose.
     pub fn new(options: ClientOptions, cx: &Cx) -> Client {
         let pki = cx.env().pki.clone();
-        Client { options, pki, cx: cx.clone(), made: Mutex::default(), chosen: Mutex::default() }
+        Client {
+            options,
+            pki,
+            cx: cx.clone(),
+            made: Mutex::default(),
+            quic: Mutex::default(),
+            chosen: Mutex::default(),
+        }
     }
 
     fn tls(&self, alpn: &[&'static str]) -> Result<ClientTls, tls::TlsError> {
@@ -103,6 +117,42 @@ impl Secure for Client {
             drop(chosen);
             let about = about(session);
             Ok(Secured { stream: Box::new(stream), alpn: agreed, about })
+        })
+    }
+}
+
+impl Quic for Client {
+    fn connect<'a>(
+        &'a self,
+        to: SocketAddr,
+        host: &'a str,
+    ) -> BoxFuture<'a, Result<quinn::Connection, TlsError>> {
+        Box::pin(async move {
+            let wrong = |text: String| TlsError { certificate: text.contains("certificate"), text };
+            let known = locked(&self.quic).clone();
+            let endpoint = match known {
+                Some(endpoint) => endpoint,
+                None => {
+                    let tls = self.tls(&["h3"]).map_err(|error| failed(&error))?;
+                    let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+                    let socket = net::UdpSocket::bind(any).await.map_err(|error| wrong(error.to_string()))?;
+                    let made = quic::transport(QUIC_IDLE, None)
+                        .and_then(|transport| quic::client_endpoint(&self.cx, &tls, transport, socket))
+                        .map_err(|error| wrong(error.to_string()))?;
+                    locked(&self.quic).get_or_insert(made).clone()
+                }
+            };
+            let connecting = endpoint.connect(to, host).map_err(|error| wrong(error.to_string()))?;
+            let connecting = match connecting.into_0rtt() {
+                Ok((connection, accepted)) => {
+                    if !self.options.early_data {
+                        accepted.await;
+                    }
+                    return Ok(connection);
+                }
+                Err(connecting) => connecting,
+            };
+            connecting.await.map_err(|error| wrong(error.to_string()))
         })
     }
 }

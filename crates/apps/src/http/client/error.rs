@@ -46,6 +46,8 @@ pub enum Error {
     TooLarge(&'static str),
     /// An HTTP/2 error of the connection or of the stream.
     Http2(::h2::Error),
+    /// An HTTP/3 or QUIC error, in their words.
+    Http3(String),
 }
 
 impl Error {
@@ -84,6 +86,7 @@ impl fmt::Display for Error {
             Error::Malformed(text) => write!(f, "the answer is no HTTP: {text}"),
             Error::TooLarge(what) => write!(f, "{what} larger than allowed"),
             Error::Http2(error) => write!(f, "HTTP/2: {error}"),
+            Error::Http3(error) => write!(f, "HTTP/3: {error}"),
         }
     }
 }

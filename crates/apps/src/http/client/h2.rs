@@ -82,7 +82,7 @@ pub(super) async fn send(
     {
         return Ok(from_push(conn, pushed, marks));
     }
-    let message = message(request)?;
+    let message = message(request, http::Version::HTTP_2)?;
     let mut shown =
         format!("{} {} HTTP/2\r\nHost: {}\r\n", request.method, request.target(), request.authority());
     write_fields(&mut shown, message.headers());
@@ -113,7 +113,7 @@ pub(super) async fn send(
     })?;
     locked(&marks).first_byte = Some(Instant::now());
     let (parts, body) = answer.into_parts();
-    let head = shown_head(parts.status, &parts.headers);
+    let head = shown_head("HTTP/2", parts.status, &parts.headers);
     request.tell(&Event::ResponseHead(&head));
     let source = if body.is_end_stream() {
         locked(&marks).end = Some(Instant::now());
@@ -136,8 +136,8 @@ pub(super) async fn send(
     })
 }
 
-fn shown_head(status: StatusCode, headers: &http::HeaderMap) -> String {
-    let mut head = format!("HTTP/2 {} \r\n", status.as_u16());
+pub(super) fn shown_head(version: &str, status: StatusCode, headers: &http::HeaderMap) -> String {
+    let mut head = format!("{version} {} \r\n", status.as_u16());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
     }
@@ -146,7 +146,7 @@ fn shown_head(status: StatusCode, headers: &http::HeaderMap) -> String {
 }
 
 /// Without the fields that belong to HTTP/1 connections (RFC 9113 §8.2.2).
-fn message(request: &Request) -> Result<http::Request<()>, Error> {
+pub(super) fn message(request: &Request, version: http::Version) -> Result<http::Request<()>, Error> {
     let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = host.map_or_else(|| request.authority(), str::to_string);
     let uri = http::Uri::builder()
@@ -154,8 +154,7 @@ fn message(request: &Request) -> Result<http::Request<()>, Error> {
         .authority(authority)
         .path_and_query(request.target());
     let uri = uri.build().map_err(|error| Error::Url(error.to_string()))?;
-    let mut message =
-        http::Request::builder().method(request.method.clone()).uri(uri).version(http::Version::HTTP_2);
+    let mut message = http::Request::builder().method(request.method.clone()).uri(uri).version(version);
     for (name, value) in &request.headers {
         let hop = [HOST, CONNECTION, TRANSFER_ENCODING].contains(name);
         if !hop && !matches!(name.as_str(), "keep-alive" | "upgrade" | "proxy-connection") {
@@ -221,7 +220,7 @@ fn from_push(conn: &Arc<Http2>, pushed: Pushed, marks: Arc<Mutex<Marks>>) -> Res
         let mut marks = locked(&marks);
         (marks.sent, marks.first_byte) = (Some(now), Some(now));
     }
-    let head = shown_head(pushed.status, &pushed.headers);
+    let head = shown_head("HTTP/2", pushed.status, &pushed.headers);
     Response {
         version: http::Version::HTTP_2,
         status: pushed.status,

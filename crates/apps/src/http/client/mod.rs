@@ -14,6 +14,7 @@
 mod error;
 mod h1;
 mod h2;
+mod h3;
 mod pool;
 mod types;
 
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, timeout};
 
 pub use error::{Error, TlsError};
+pub use h3::Quic;
 pub use types::{Body, ConnectionInfo, Event, Headers, Pushed, Request, Response, Timings, Trace, Upgraded};
 
 pub(crate) use h1::{Freed, Http1, Outgoing, write_fields};
@@ -77,6 +79,8 @@ pub enum Version {
     Http2,
     /// HTTP/2 without asking (`h2c` with prior knowledge, RFC 9113 §3.3).
     Http2PriorKnowledge,
+    /// HTTP/3 without asking, as a client does that has learnt of it (`Alt-Svc`).
+    Http3,
 }
 
 /// How a client behaves.
@@ -102,6 +106,8 @@ pub struct Config {
     pub resolver: Option<Arc<dyn Resolve>>,
     /// TLS; without it `https` is refused.
     pub tls: Option<Arc<dyn Secure>>,
+    /// QUIC; without it HTTP/3 is refused.
+    pub quic: Option<Arc<dyn Quic>>,
     /// Whether HTTP/2 servers may push (SETTINGS_ENABLE_PUSH).
     pub push: bool,
     /// The receive window of an HTTP/2 stream; 65,535 unless given.
@@ -123,6 +129,7 @@ impl Default for Config {
             addresses: BTreeMap::new(),
             resolver: None,
             tls: None,
+            quic: None,
             push: false,
             stream_window: 65_535,
             connection_window: 65_535,
@@ -225,6 +232,7 @@ impl Client {
                     .await
             }
             Conn::H2(conn) => h2::send(conn, request, marks.clone(), lease.reused).await,
+            Conn::H3(conn) => h3::send(conn, request, marks.clone(), lease.reused).await,
         }
     }
 }
@@ -237,6 +245,15 @@ pub(crate) async fn dial(
     marks: &Arc<Mutex<Marks>>,
     id: u64,
 ) -> Result<(Got, Arc<ConnectionInfo>), Error> {
+    if config.version == Version::Http3 {
+        let dialling = h3::open(config, origin, request, marks, id);
+        let conn = match config.connect_timeout {
+            None => dialling.await?,
+            Some(limit) => timeout(limit, dialling).await.map_err(|_| Error::ConnectTimeout(limit))??,
+        };
+        let info = conn.info.clone();
+        return Ok((Got::H3(conn), info));
+    }
     let dialling = connect(config, origin, request, marks);
     let (tcp, local, peer) = match config.connect_timeout {
         None => dialling.await?,
@@ -260,6 +277,7 @@ pub(crate) async fn dial(
             Version::Http11 => &["http/1.1"],
             Version::Http2 => &["h2", "http/1.1"],
             Version::Http2PriorKnowledge => &["h2"],
+            Version::Http3 => unreachable!("it went by QUIC"),
         };
         let secured = tls.secure(stream, &origin.host, alpn).await.map_err(Error::Tls)?;
         locked(marks).tls = Some(Instant::now());

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::h1::{Freed, Http1};
 use super::h2::Http2;
+use super::h3::Http3;
 use super::{Config, ConnectionInfo, Error, Event, Marks, Origin, Request, Version, dial, locked};
 use crate::http::stream::BoxStream;
 
@@ -23,12 +24,14 @@ const REMEMBERED: usize = 1 << 16;
 pub(crate) enum Conn {
     H1(Arc<Http1>),
     H2(Arc<Http2>),
+    H3(Arc<Http3>),
 }
 
 /// What dialling came to.
 pub(crate) enum Got {
     H1(BoxStream),
     H2(Arc<Http2>),
+    H3(Arc<Http3>),
 }
 
 /// A connection for one request.
@@ -46,6 +49,7 @@ struct Host {
     /// How many of those are being opened.
     opening: usize,
     http2: Option<Arc<Http2>>,
+    http3: Option<Arc<Http3>>,
     /// It once chose HTTP/1.
     http1: bool,
     waiting: VecDeque<oneshot::Sender<()>>,
@@ -102,7 +106,7 @@ impl Pool {
     pub(super) fn close_idle(&self) {
         for host in locked(&self.hosts).values_mut() {
             host.idle.drain(..).for_each(|(conn, _)| conn.close());
-            host.http2 = None;
+            (host.http2, host.http3) = (None, None);
         }
     }
 
@@ -122,6 +126,7 @@ impl Pool {
                     let info = match &conn {
                         Conn::H1(conn) => &conn.info,
                         Conn::H2(conn) => &conn.info,
+                        Conn::H3(conn) => &conn.info,
                     };
                     request.tell(&Event::Reused(info));
                     return Ok(Lease { conn, reused: true });
@@ -141,6 +146,12 @@ impl Pool {
         }
         if let Some(http2) = &host.http2 {
             return Ok(Turn::Use(Conn::H2(http2.clone())));
+        }
+        if let Some(http3) = host.http3.take_if(|http3| !http3.is_usable()) {
+            drop(http3);
+        }
+        if let Some(http3) = &host.http3 {
+            return Ok(Turn::Use(Conn::H3(http3.clone())));
         }
         let now = Instant::now();
         let limit = self.config.idle_timeout;
@@ -177,7 +188,7 @@ impl Pool {
         match self.config.version {
             Version::Http10 | Version::Http11 => false,
             Version::Http2 => origin.secure,
-            Version::Http2PriorKnowledge => true,
+            Version::Http2PriorKnowledge | Version::Http3 => true,
         }
     }
 
@@ -223,6 +234,10 @@ impl Pool {
             Got::H2(conn) => {
                 locked(&self.hosts).entry(origin.clone()).or_default().http2 = Some(conn.clone());
                 Conn::H2(conn)
+            }
+            Got::H3(conn) => {
+                locked(&self.hosts).entry(origin.clone()).or_default().http3 = Some(conn.clone());
+                Conn::H3(conn)
             }
         };
         drop(place);

@@ -247,6 +247,7 @@ impl Options {
             "--http1.0" => self.version = Version::Http10,
             "--http1.1" => self.version = Version::Http11,
             "--http2" => self.version = Version::Http2,
+            "--http3" | "--http3-only" => self.version = Version::Http3,
             "--http2-prior-knowledge" => self.version = Version::Http2PriorKnowledge,
             "--tlsv1.2" => self.tls.versions = vec![VersionWord::Tls12, VersionWord::Tls13],
             "--tlsv1.3" => self.tls.versions = vec![VersionWord::Tls13],

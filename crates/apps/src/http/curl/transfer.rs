@@ -55,6 +55,7 @@ struct Run<'a> {
 
 /// All URLs, one after the other; the exit status is the last one's.
 pub(super) async fn run(options: &Options, cx: &Cx) -> i32 {
+    let tls = Arc::new(tls::Client::new(options.tls.clone(), cx));
     let config = Config {
         version: options.version,
         per_host: 1,
@@ -65,7 +66,8 @@ pub(super) async fn run(options: &Options, cx: &Cx) -> i32 {
             .iter()
             .map(|(name, port, ips)| ((name.clone(), *port), ips.clone()))
             .collect(),
-        tls: Some(Arc::new(tls::Client::new(options.tls.clone(), cx))),
+        tls: Some(tls.clone()),
+        quic: Some(tls),
         ..Config::default()
     };
     let mut run = Run { options, cx, client: Client::new(config), jar: Vec::new() };
@@ -111,6 +113,8 @@ fn explain(error: &Error, url: &Url, since: Instant) -> Failure {
         }
         Error::Malformed(text) => failure(8, format!("Weird server reply: {text}")),
         Error::TooLarge(what) => failure(56, format!("Too large response: {what} larger than allowed")),
+        // curl: CURLE_HTTP3.
+        Error::Http3(error) => failure(95, format!("HTTP/3: {error}")),
         Error::Http2(error) => match error.reason() {
             Some(reason) if error.is_reset() => {
                 let code = u32::from(reason);

@@ -89,6 +89,8 @@ pub enum RequestBody {
     Http1(hyper::body::Incoming),
     /// By HTTP/2.
     Http2(::h2::RecvStream),
+    /// By HTTP/3, read by a task.
+    Pieces(mpsc::Receiver<Result<Bytes, BodyError>>),
 }
 
 /// Why a body could not be read.
@@ -136,6 +138,11 @@ impl RequestBody {
                 if let Ok(piece) = frame.map_err(|_| BodyError::Malformed)?.into_data() {
                     add(piece)?;
                 }
+            },
+            RequestBody::Pieces(mut body) => loop {
+                let next = timeout(pause, body.recv()).await.map_err(|_| BodyError::Timeout)?;
+                let Some(piece) = next else { break };
+                add(piece?)?;
             },
             RequestBody::Http2(mut body) => loop {
                 let next = poll_fn(|cx| body.poll_data(cx));

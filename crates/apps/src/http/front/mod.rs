@@ -1,9 +1,10 @@
 //! The server's side of connections, for whoever answers requests: listening, limits, HTTP/1 or HTTP/2, access log.
 //!
-//! Map: `h1` and `h2` speak the versions, `message` is what a handler sees and gives back, `log` writes nginx's lines.
+//! Map: `h1`, `h2` and `h3` speak the versions, `message` is what a handler sees and gives back, `log` writes nginx's lines.
 
 mod h1;
 mod h2;
+mod h3;
 mod log;
 mod message;
 
@@ -92,6 +93,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// What is read and dropped at most in that time.
 const LINGER_BYTES: usize = 16 << 20;
 
+/// How long clients may remember that there is HTTP/3, in seconds (RFC 7838 §3.1): its default, a day.
+const ALT_SVC_AGE: u32 = 86_400;
+
 /// What one listening socket needs to know.
 pub(crate) struct Front {
     pub(crate) limits: Limits,
@@ -109,14 +113,16 @@ pub(crate) struct Front {
 pub(crate) struct Versions {
     pub(crate) http1: bool,
     pub(crate) http2: bool,
+    /// By QUIC, on the same number of port; needs TLS.
+    pub(crate) http3: bool,
 }
 
 impl Versions {
     /// In ALPN.
     pub(crate) fn alpn(self) -> &'static [&'static str] {
         match self {
-            Versions { http1: true, http2: true } => &["h2", "http/1.1", "http/1.0"],
-            Versions { http1: false, http2: true } => &["h2"],
+            Versions { http1: true, http2: true, .. } => &["h2", "http/1.1", "http/1.0"],
+            Versions { http1: false, http2: true, .. } => &["h2"],
             Versions { http2: false, .. } => &["http/1.1", "http/1.0"],
         }
     }
@@ -147,12 +153,29 @@ impl Front {
     pub(crate) async fn run(self: Arc<Self>, port: Option<u16>, tls: Option<&crate::tls::ServerOptions>) {
         let cx = self.cx.clone();
         let port = port.unwrap_or(if tls.is_some() { 443 } else { 80 });
+        if let (true, Some(options)) = (self.versions.http3, tls) {
+            net::spawn(self.clone().run_http3(port, options.clone()));
+        }
         let tls = match tls.map(|tls| super::tls::Server::new(tls, self.versions.alpn(), &cx)).transpose() {
             Ok(tls) => tls.map(|tls| Arc::new(tls) as Arc<dyn Accept>),
             Err(error) => return cx.print(format!("[emerg] {}", error.text)),
         };
         if let Err(error) = self.serve(port, tls).await {
             cx.print(format!("[emerg] bind() to 0.0.0.0:{port} failed ({error})"));
+        }
+    }
+
+    /// The same by QUIC.
+    async fn run_http3(self: Arc<Self>, port: u16, mut options: crate::tls::ServerOptions) {
+        (options.alpn, options.versions) = (vec!["h3".into()], vec![crate::tls::VersionWord::Tls13]);
+        let cx = self.cx.clone();
+        match crate::tls::ServerTls::new(&options, &cx.env().pki, Some(&cx)) {
+            Err(error) => cx.print(format!("[emerg] {error}")),
+            Ok(tls) => {
+                if let Err(error) = h3::serve(self, port, &tls).await {
+                    cx.print(format!("[emerg] bind() to 0.0.0.0:{port} udp failed ({error})"));
+                }
+            }
         }
     }
 
@@ -223,8 +246,15 @@ impl Front {
     /// Answers a request: the handler, then the fields that every answer has.
     async fn answer(self: &Arc<Self>, exchange: Exchange) -> (Answer, Entry) {
         let mut entry = Entry::new(self.clone(), &exchange);
+        let by_tcp = exchange.secure && exchange.version != http::Version::HTTP_3;
+        let place = format!("h3=\":{}\"; ma={ALT_SVC_AGE}", exchange.local.port());
+        let alternative =
+            (self.versions.http3 && by_tcp).then(|| http::HeaderValue::from_str(&place).ok()).flatten();
         let mut answer = self.handler.clone().handle(exchange).await;
         self.complete(&mut answer);
+        if let Some(place) = alternative {
+            answer.headers.entry(http::header::ALT_SVC).or_insert(place);
+        }
         entry.answered(&answer);
         (answer, entry)
     }

@@ -35,7 +35,7 @@ pub struct HttpServer {
     pub port: Option<u16>,
     /// Its TLS; without it the server speaks plain HTTP.
     pub tls: Option<ServerOptions>,
-    /// Which versions it speaks: "1.1" means 1.0 and 1.1; both unless given.
+    /// Which versions it speaks: "1.1" means 1.0 and 1.1; "1.1" and "2" unless given.
     pub versions: Option<Vec<Spoken>>,
     /// What it says in `Server`; "wirelab" unless given, nothing when empty.
     pub server: Option<String>,
@@ -86,6 +86,9 @@ pub enum Spoken {
     /// HTTP/2.
     #[serde(rename = "2")]
     Http2,
+    /// HTTP/3, on the UDP port of the same number; the others then say so in `Alt-Svc`. Needs TLS.
+    #[serde(rename = "3")]
+    Http3,
 }
 
 /// The product in `Server`.
@@ -115,7 +118,8 @@ impl HttpServer {
 
     fn versions(&self) -> Versions {
         let speaks = |version| self.versions.as_ref().is_none_or(|versions| versions.contains(&version));
-        Versions { http1: speaks(Spoken::Http1), http2: speaks(Spoken::Http2) }
+        let http3 = self.versions.as_ref().is_some_and(|versions| versions.contains(&Spoken::Http3));
+        Versions { http1: speaks(Spoken::Http1), http2: speaks(Spoken::Http2), http3 }
     }
 }
 
@@ -248,7 +252,9 @@ fn refuse(exchange: &mut Exchange, status: StatusCode) -> Answer {
     let answer = Answer::error(status);
     match exchange.body {
         super::front::RequestBody::Http1(_) => answer.closing(),
-        super::front::RequestBody::Http2(_) | super::front::RequestBody::Empty => answer,
+        super::front::RequestBody::Http2(_)
+        | super::front::RequestBody::Pieces(_)
+        | super::front::RequestBody::Empty => answer,
     }
 }
 
