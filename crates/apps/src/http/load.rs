@@ -259,13 +259,16 @@ impl PageLoad {
             connections.iter().map(|connection| side(&connection.counts)[index]).sum()
         };
         let name = self.mode.name();
-        let (up, down) = (sum(1, false), sum(1, true));
+        // QUIC's streams are not counted by what they carry.
+        let headers = match self.mode {
+            Mode::Http3 => String::new(),
+            _ => format!("headers {} B up, {} B down; ", sum(1, false), sum(1, true)),
+        };
         // Of the length that the first handshake took.
         let tenths =
             (took.as_nanos() * 10).checked_div(page.connect.unwrap_or_default().as_nanos()).unwrap_or(0);
         cx.print(format!(
-            "{name}: {requests} requests on {} connections in {} ({}.{} round trips); headers {up} B up, {down} B down; \
-             bodies {bodies} B",
+            "{name}: {requests} requests on {} connections in {} ({}.{} round trips); {headers}bodies {bodies} B",
             connections.len(),
             ms(took),
             tenths / 10,
