@@ -346,14 +346,11 @@ async fn send(client: &ArqClient, cx: &Cx) -> io::Result<()> {
             socket.send(&sender.segment(seq)).await?;
         }
         let deadline = sender.next_timeout().unwrap_or_else(|| Instant::now() + MAX_RTO);
-        match tokio::time::timeout_at(deadline, socket.recv(&mut buffer)).await {
-            Ok(n) => {
-                if let Some(Message::Ack { next, after }) = Message::parse(&buffer[..n?]) {
-                    sender.acknowledged(Instant::now(), next, after);
-                }
-            }
-            // A retransmission is due.
-            Err(_) => {}
+        // Nothing until then: a retransmission is due.
+        if let Ok(n) = tokio::time::timeout_at(deadline, socket.recv(&mut buffer)).await
+            && let Some(Message::Ack { next, after }) = Message::parse(&buffer[..n?])
+        {
+            sender.acknowledged(Instant::now(), next, after);
         }
     }
     cx.print(format!(

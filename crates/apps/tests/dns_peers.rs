@@ -227,7 +227,8 @@ fn dig_of_bind_understands_our_servers_and_prints_what_ours_prints() {
         if question.starts_with(&format!("@{RESOLVER}")) {
             // The TTL counts down between the two.
             let cut = |lines: &mut Vec<String>| lines.retain(|line| !line.contains("SOA"));
-            (cut(&mut theirs), cut(&mut ours));
+            cut(&mut theirs);
+            cut(&mut ours);
         }
         assert!(theirs.iter().any(|line| !line.starts_with(";; communications error")), "dig {question}");
         assert_eq!(ours, theirs, "dig {question}");
@@ -294,7 +295,8 @@ fn getent_of_glibc_and_our_stub_ask_the_same_and_wait_as_long() {
                 let mut ours: Vec<String> = found.iter().map(|ip| ip.to_string()).collect();
                 let mut sorted = listed.clone();
                 // Neither has a route for IPv6; glibc orders 100 addresses by prefix as well.
-                (ours.sort(), sorted.sort());
+                ours.sort();
+                sorted.sort();
                 assert_eq!(ours, sorted, "{conf:?} {name}");
             }
             (Err(GaiError::NoName | GaiError::Again | GaiError::NoData), 2) => {}
