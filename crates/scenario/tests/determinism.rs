@@ -1,4 +1,4 @@
-//! One seed is one run, byte for byte: twice in one process, and in another process.
+//! One seed is one run, byte for byte, in another process, too.
 
 use std::process::Command;
 
@@ -49,9 +49,7 @@ fn the_same_seed_gives_the_same_journal_in_two_processes() {
     let there = text.split_once("BEGIN\n").and_then(|(_, t)| t.rsplit_once("END")).expect("it printed").0;
     assert!(here.len() > 10_000);
     assert_eq!(first_difference(&here, there), None);
-}
-
-#[test]
-fn another_seed_gives_another_journal() {
-    assert!(first_difference(&journals(1), &journals(2)).is_some());
+    // In the same test: a run beside another one in the same process may draw other random numbers for the branches of tokio's
+    // `select!` (net::interpose says why), so that one has the process to itself.
+    assert!(first_difference(&here, &journals(8)).is_some(), "another seed gives another journal");
 }

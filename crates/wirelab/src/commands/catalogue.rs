@@ -17,7 +17,7 @@ use crate::{CatalogueArgs, Exit};
 /// Width of ladders on the page.
 const WIDTH: usize = 100;
 /// Lines of a ladder on the page: the first ones and the last ones of a longer one. `wirelab run` shows it whole.
-const LADDER_LINES: usize = 120;
+const LADDER_LINES: usize = 40;
 
 /// A row that was run.
 struct Row {
@@ -205,7 +205,7 @@ mod tests {
         let text: String = (0..200).map(|n| format!("{n}\n")).collect();
         let short = shortened(&text);
         assert!(short.starts_with("0\n1\n") && short.ends_with("198\n199\n"), "{short}");
-        assert!(short.contains("… 80 lines more …"));
+        assert!(short.contains("… 160 lines more …"));
         assert_eq!(shortened("a\nb\n"), "a\nb\n");
     }
 
