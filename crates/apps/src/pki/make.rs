@@ -96,6 +96,12 @@ fn server_name(name: &str) -> Option<SanType> {
     }
 }
 
+/// Countries and serial numbers are PrintableStrings, whatever other attributes are (X.520 §6.2.9, §6.3.1).
+fn printable(text: &str) -> rcgen::DnValue {
+    let text = rcgen::string::PrintableString::try_from(text).expect("letters and digits");
+    rcgen::DnValue::PrintableString(text)
+}
+
 fn client_name(name: &str) -> Option<SanType> {
     match name.contains('@') {
         true => name.try_into().ok().map(SanType::Rfc822Name),
@@ -117,9 +123,9 @@ fn subject(table: &Certificate) -> DistinguishedName {
             if table.kind == KindWord::Ev {
                 // The EV Guidelines §7.1.4.2: businessCategory and the number in the register.
                 subject.push(DnType::CustomDnType(vec![2, 5, 4, 15]), "Private Organization");
-                subject.push(DnType::CustomDnType(vec![2, 5, 4, 5]), "123456");
+                subject.push(DnType::CustomDnType(vec![2, 5, 4, 5]), printable("123456"));
             }
-            subject.push(DnType::CountryName, "ZZ");
+            subject.push(DnType::CountryName, printable("ZZ"));
             subject.push(DnType::OrganizationName, organization.unwrap_or("Example Ltd"));
         }
     }
