@@ -55,11 +55,14 @@ fn every_claim_is_true_of_this_machines_kernel() {
         return;
     }
     // They sleep most of the time. On a busy machine the kernel's timers and the writer come late: what fails in the crowd is
-    // run once more alone.
-    let late: Vec<Case> =
-        failures(&cases(&[Variant::V4, Variant::V6]), &Kernel, 6).into_iter().map(|(case, _)| case).collect();
-    assert!(late.len() <= 8, "{} scripts fail", late.len());
-    let failures = failures(&late, &Kernel, 1);
+    // run again alone, three times at most. A false claim fails every time.
+    let alone = |failed: Vec<(Case, String)>| {
+        let cases: Vec<Case> = failed.into_iter().map(|(case, _)| case).collect();
+        failures(&cases, &Kernel, 1)
+    };
+    let crowd = failures(&cases(&[Variant::V4, Variant::V6]), &Kernel, 6);
+    assert!(crowd.len() <= 12, "{} scripts fail", crowd.len());
+    let failures = alone(alone(alone(crowd)));
     let texts: Vec<&str> = failures.iter().map(|(_, text)| text.as_str()).collect();
     assert!(failures.is_empty(), "{}", texts.join("\n"));
 }
