@@ -16,8 +16,10 @@ pub mod http;
 pub mod pki;
 pub mod primer;
 pub mod quic;
+pub mod rpc;
 pub mod tls;
 pub mod units;
+pub mod ws;
 
 pub use app::{App, AppFuture, CommandError, Cx, Env, Problem, Ready, Sink, from_table};
 
@@ -83,16 +85,34 @@ pub const KINDS: &[Kind] = &[
         schema: || schemars::schema_for!(echo::Echo),
     },
     Kind {
+        name: "event-comparison",
+        about: "several such listeners at once, and a table of what they heard, how late and at what cost",
+        read: http::listen::read_comparison,
+        schema: || schemars::schema_for!(http::listen::EventComparison),
+    },
+    Kind {
         name: "event-listener",
-        about: "hears a server's events by polling, long polling or server-sent events, and tells how late and at what cost",
-        read: http::load::read_listener,
-        schema: || schemars::schema_for!(http::load::EventListener),
+        about: "hears a server's events by polling, long polling, server-sent events or WebSocket; how late, at what cost",
+        read: http::listen::read_listener,
+        schema: || schemars::schema_for!(http::listen::EventListener),
     },
     Kind {
         name: "getaddrinfo",
         about: "looks names up as programs do and prints what they get, and after how long",
         read: from_table::<dns::getent::GetAddrInfo>,
         schema: || schemars::schema_for!(dns::getent::GetAddrInfo),
+    },
+    Kind {
+        name: "grpc-client",
+        about: "calls a gRPC server's methods, with deadlines and cancellation",
+        read: rpc::grpc::read_client,
+        schema: || schemars::schema_for!(rpc::grpc::GrpcClient),
+    },
+    Kind {
+        name: "grpc-server",
+        about: "a gRPC server: a calculator with unary and streaming methods",
+        read: rpc::grpc::read_server,
+        schema: || schemars::schema_for!(rpc::grpc::GrpcServer),
     },
     Kind {
         name: "http-proxy",
@@ -125,16 +145,16 @@ pub const KINDS: &[Kind] = &[
         schema: || schemars::schema_for!(quic::QuicServer),
     },
     Kind {
-        name: "rpc-client",
-        about: "calls a service by JSON over HTTP or by length-prefixed bytes and tells what it cost",
-        read: http::load::read_rpc_client,
-        schema: || schemars::schema_for!(http::load::RpcClient),
+        name: "rpc-comparison",
+        about: "the same calls by JSON over HTTP, gRPC and length-prefixed bytes, and a table of what they cost",
+        read: rpc::read_comparison,
+        schema: || schemars::schema_for!(rpc::RpcComparison),
     },
     Kind {
         name: "rpc-server",
         about: "a service that adds numbers, by length-prefixed bytes",
-        read: from_table::<http::load::RpcServer>,
-        schema: || schemars::schema_for!(http::load::RpcServer),
+        read: from_table::<rpc::RpcServer>,
+        schema: || schemars::schema_for!(rpc::RpcServer),
     },
     Kind {
         name: "tls-client",
@@ -171,6 +191,18 @@ pub const KINDS: &[Kind] = &[
         about: "a service behind TLS that answers lines",
         read: tls::server::read,
         schema: || schemars::schema_for!(tls::server::TlsServer),
+    },
+    Kind {
+        name: "ws-client",
+        about: "opens a WebSocket and says, pings, fragments and closes, step by step",
+        read: ws::read_client,
+        schema: || schemars::schema_for!(ws::WsClient),
+    },
+    Kind {
+        name: "ws-server",
+        about: "a WebSocket server: echo, chat or a stream of events, with heartbeat and limits",
+        read: ws::read_server,
+        schema: || schemars::schema_for!(ws::WsServer),
     },
 ];
 

@@ -82,6 +82,11 @@ impl Size {
     }
 }
 
+/// `40.0 ms`, as programs print times.
+pub(crate) fn ms(time: Duration) -> String {
+    format!("{}.{} ms", time.as_millis(), time.subsec_micros() % 1000 / 100)
+}
+
 struct Text<T>(&'static str, fn(&str) -> Result<T, String>);
 
 impl<T> Visitor<'_> for Text<T> {

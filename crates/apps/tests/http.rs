@@ -847,28 +847,6 @@ fn a_page_load_counts_its_round_trips() {
 }
 
 #[test]
-fn a_raw_rpc_with_a_hostile_length_is_refused_before_it_is_read() {
-    let mut world = World::new(Duration::from_millis(1));
-    world.serve("rpc-server", &json!({}));
-    for bytes in
-        [vec![0xff, 0xff, 0xff, 0xff], vec![0, 0, 0, 1, 9], vec![0, 0, 0, 3, 1, 0, 0], vec![0, 0, 0, 0]]
-    {
-        let ended = world.client(async {
-            let mut stream = net::TcpStream::connect("server:7000").await.unwrap();
-            stream.write_all(&bytes).await.unwrap();
-            stream.read(&mut [0; 100]).await.map_or(0, |n| n)
-        });
-        assert_eq!(ended, 0);
-    }
-    assert!(world.lines()[0].contains("4294967295 bytes is refused"), "{:?}", world.lines());
-    let (status, lines) = world.app("rpc-client", &json!({ "to": "server:7000", "by": "raw", "calls": 5 }));
-    assert_eq!(
-        (status, lines[0].as_str()),
-        (0, "length-prefixed bytes: 5 calls in 12.0 ms; 105 B up, 60 B down")
-    );
-}
-
-#[test]
 fn https_chooses_the_version_by_alpn_and_bad_certificates_are_60() {
     let mut table = pages();
     table["port"] = json!(443);

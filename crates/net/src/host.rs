@@ -1,7 +1,7 @@
 //! A host of a world, as its async programs see it.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use sim::Process;
@@ -175,6 +175,12 @@ impl Host {
     pub fn with_stack<R>(&self, f: impl FnOnce(&mut stack::Stack, Instant) -> R) -> Option<R> {
         let node = self.node();
         self.0.shared.with(|inner| inner.world.with_stack(node, f))
+    }
+
+    /// Segments that a connection of this host has sent and received so far, as `ss -ti` counts them; `None` when there is no
+    /// such connection (any more).
+    pub fn tcp_segments(&self, local: SocketAddr, remote: SocketAddr) -> Option<[u32; 2]> {
+        self.with_stack(|stack, _| stack.tcp_segments(local, remote)).flatten()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -1,7 +1,7 @@
 //! WebSocket frames (RFC 6455 §5), as they follow a 101 response; permessage-deflate (RFC 7692) is named, not unpacked.
 
 use super::app::Cx;
-use super::{Field, Layer, Message, lossy};
+use super::{Field, Layer, Message, hex, lossy};
 
 /// Bytes of a payload that are kept for its words.
 const KEPT: usize = 125;
@@ -31,6 +31,27 @@ struct Frame {
     len: u64,
     /// The payload's beginning, unmasked.
     kept: Vec<u8>,
+}
+
+/// Names of close codes (RFC 6455 §7.4.1 and IANA's register).
+fn close_name(code: u16) -> &'static str {
+    match code {
+        1000 => "Normal Closure",
+        1001 => "Going Away",
+        1002 => "Protocol error",
+        1003 => "Unsupported Data",
+        1007 => "Invalid frame payload data",
+        1008 => "Policy Violation",
+        1009 => "Message Too Big",
+        1010 => "Mandatory Extension",
+        1011 => "Internal Error",
+        1012 => "Service Restart",
+        1013 => "Try Again Later",
+        1014 => "Bad Gateway",
+        3000..=3999 => "registered",
+        4000..=4999 => "private",
+        _ => "reserved",
+    }
 }
 
 impl Frame {
@@ -82,22 +103,43 @@ impl Frame {
         let masked = if self.mask.is_some() { " [MASKED]" } else { "" };
         let compressed = if self.compressed { " [COMPRESSED]" } else { "" };
         let mut text = format!("{name}{fin}{masked}{compressed} {} B", self.len);
+        let mut fields = vec![
+            Field::new("websocket.fin", u8::from(self.fin)).at(0, 1),
+            Field::new("websocket.opcode", self.opcode).at(0, 1),
+            Field::new("websocket.mask", u8::from(self.mask.is_some())).at(1, 2),
+            Field::new("websocket.payload_length", self.len),
+        ];
+        if let Some(mask) = self.mask {
+            let wire: Vec<u8> = self.kept.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m).collect();
+            let at = self.header - mask.len();
+            fields.push(Field::new("websocket.masking_key", hex(&mask)).at(at, self.header));
+            fields.push(Field::new("websocket.masked_payload", hex(&wire)));
+        }
+        let plain = !self.compressed && !self.kept.is_empty();
         match (self.opcode, self.kept.split_first_chunk::<2>()) {
             (8, Some((code, reason))) => {
-                text = format!("{text} code {} {}", u16::from_be_bytes(*code), lossy(reason));
+                let code = u16::from_be_bytes(*code);
+                text = format!("{text} {code} {} {}", close_name(code), lossy(reason));
+                fields.push(Field::new("websocket.payload.close.status_code", code));
+                if !reason.is_empty() {
+                    fields.push(Field::new("websocket.payload.close.reason", lossy(reason)));
+                }
             }
-            (1, _) if !self.compressed => text = format!("{text} \"{}\"", lossy(&self.kept)),
+            (1, _) if plain => {
+                text = format!("{text} \"{}\"", lossy(&self.kept));
+                fields.push(Field::new("websocket.payload.text", lossy(&self.kept)));
+            }
+            (9 | 10, _) if plain => {
+                text = format!("{text} \"{}\"", lossy(&self.kept));
+                fields.push(Field::new("websocket.payload", hex(&self.kept)));
+            }
+            _ if plain => fields.push(Field::new("websocket.payload", hex(&self.kept))),
             _ => {}
         }
         let bytes = usize::try_from(self.len).unwrap_or(usize::MAX);
         let message = Message::WebSocketFrame { opcode: self.opcode, fin: self.fin, bytes };
         let len = self.header.saturating_add(bytes);
-        Layer::new("WebSocket", text.trim_end().to_string(), len, message).own(self.header).with(vec![
-            Field::new("websocket.fin", u8::from(self.fin)).at(0, 1),
-            Field::new("websocket.opcode", self.opcode).at(0, 1),
-            Field::new("websocket.mask", u8::from(self.mask.is_some())).at(1, 2),
-            Field::new("websocket.payload_length", self.len),
-        ])
+        Layer::new("WebSocket", text.trim_end().to_string(), len, message).own(self.header).with(fields)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::fmt::Write;
 use core::time::Duration;
+use std::net::SocketAddr;
 
 use wire::{Bytes, Instant};
 
@@ -258,6 +259,13 @@ fn ss_time(left: Duration) -> String {
 }
 
 impl Stack {
+    /// Segments that a connection has sent and received so far, as `ss -ti` counts them (`segs_out`, `segs_in`: RFC 4898).
+    pub fn tcp_segments(&self, local: SocketAddr, remote: SocketAddr) -> Option<[u32; 2]> {
+        let mut tcbs = self.tcp.socks.iter().filter_map(|(_, sock)| sock.tcb.as_ref());
+        let tcb = tcbs.find(|tcb| (tcb.local, tcb.remote) == (local, remote))?;
+        Some([tcb.totals.segs_out, tcb.totals.segs_in])
+    }
+
     /// `ss -tanoi`: listeners, half-open connections, connections, TIME_WAIT entries, in the order of their making.
     pub fn ss_tcp(&self, now: Instant) -> String {
         self.ss_rows(now, true)

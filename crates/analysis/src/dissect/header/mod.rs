@@ -196,12 +196,42 @@ pub(super) struct Said {
     pub(super) plain: usize,
     /// Of `application/dns-message`.
     pub(super) dns: bool,
+    /// Of `application/grpc`.
+    pub(super) grpc: bool,
     pub(super) path: String,
     pub(super) is_request: bool,
 }
 
 /// Fields besides the pseudo fields that are worth their room in a line.
-const TOLD: [&str; 5] = ["location", "grpc-status", "content-encoding", "range", "content-range"];
+const TOLD: [&str; 7] =
+    ["location", "grpc-timeout", "grpc-status", "grpc-message", "content-encoding", "range", "content-range"];
+
+/// A status of gRPC with its name (gRPC's statuscodes.md).
+fn grpc_status(code: &str) -> String {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    match code.parse::<usize>().ok().and_then(|n| NAMES.get(n)) {
+        Some(name) => format!("{code} {name}"),
+        None => code.to_string(),
+    }
+}
 
 /// Puts a block's fields in words. `prefix` is Wireshark's: `http2.header`, `http3.headers.header`.
 pub(super) fn words(lines: &[Line], prefix: &'static str, stream: u64) -> Said {
@@ -233,7 +263,10 @@ pub(super) fn words(lines: &[Line], prefix: &'static str, stream: u64) -> Said {
         message = Message::Other;
     }
     for name in TOLD {
-        if let Some(value) = value(name) {
+        if let Some(mut value) = value(name) {
+            if name == "grpc-status" {
+                value = grpc_status(&value);
+            }
             let _ = write!(text, " {name}: {value}");
         }
     }
@@ -244,7 +277,8 @@ pub(super) fn words(lines: &[Line], prefix: &'static str, stream: u64) -> Said {
     let fields = lines.iter().map(field).collect();
     let plain = lines.iter().map(|l| l.name.len() + l.value.len()).sum();
     let dns = kind.as_deref() == Some("application/dns-message");
-    Said { words: text, message, fields, plain, dns, path, is_request }
+    let grpc = kind.as_deref().is_some_and(|kind| kind.starts_with("application/grpc"));
+    Said { words: text, message, fields, plain, dns, grpc, path, is_request }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! HTTP/2 over a byte stream (RFC 9113): frames, header blocks with both directions' dynamic tables, bodies' ends.
 
 mod frame;
+mod grpc;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MAX_FRAME: usize = 256 << 10;
 /// Longest header block.
 const MAX_BLOCK: usize = 256 << 10;
+/// Ends a stream in both directions.
+const RST_STREAM: u8 = 3;
 /// Most streams whose bodies are looked into.
 const MAX_STREAMS: usize = 1000;
 
@@ -41,6 +44,8 @@ struct Side {
     block: Option<(Block, Vec<u8>)>,
     /// Bodies that are DNS messages, by stream.
     kept: BTreeMap<u32, Vec<u8>>,
+    /// Bodies that are messages of gRPC, by stream.
+    grpc: BTreeMap<u32, grpc::Messages>,
     /// Bytes were never seen.
     lost: bool,
 }
@@ -107,6 +112,9 @@ impl Http2 {
                 if let Some(kept) = side.kept.get_mut(&header.stream).filter(|k| k.len() + n <= MAX_KEPT) {
                     kept.extend_from_slice(&rest[..n]);
                 }
+                if let Some(messages) = side.grpc.get_mut(&header.stream) {
+                    messages.feed(&rest[..n]);
+                }
                 rest = &rest[n..];
                 side.long = Some((header, left - n));
                 if left > n {
@@ -134,7 +142,10 @@ impl Http2 {
         let side = &mut self.sides[dir];
         match &mut side.long {
             // Inside of a body nothing else is lost.
-            Some((_, left)) if *left as u64 > missing => *left -= usize::try_from(missing).unwrap_or(0),
+            Some((header, left)) if *left as u64 > missing => {
+                *left -= usize::try_from(missing).unwrap_or(0);
+                side.grpc.remove(&header.stream);
+            }
             _ => side.lost = true,
         }
     }
@@ -162,6 +173,12 @@ impl Http2 {
         let text = format!("{} {bytes} B{}", header.name(), if end { " END_STREAM" } else { "" });
         let layer = Layer::new("HTTP2", text, HEADER + header.len, message).with(header.fields());
         cx.put(layer.own(HEADER + header.len - bytes));
+        if let Some(messages) = self.sides[dir].grpc.get_mut(&header.stream) {
+            messages.told().for_each(|layer| cx.put(layer));
+            if end {
+                self.sides[dir].grpc.remove(&header.stream);
+            }
+        }
         if end && let Some(layer) = self.sides[dir].kept.remove(&header.stream).and_then(|k| dns::message(&k))
         {
             cx.put(layer.own(0));
@@ -182,6 +199,9 @@ impl Http2 {
                 {
                     kept.extend_from_slice(content);
                 }
+                if let Some(messages) = self.sides[dir].grpc.get_mut(&header.stream) {
+                    messages.feed(content);
+                }
                 return self.data(dir, header, content.len(), cx);
             }
             HEADERS | PUSH_PROMISE => fragment(header, payload),
@@ -191,7 +211,10 @@ impl Http2 {
                 }
                 (block, bytes)
             }),
-            _ => {
+            ty => {
+                if ty == RST_STREAM {
+                    self.sides.iter_mut().for_each(|side| drop(side.grpc.remove(&header.stream)));
+                }
                 cx.put(header.small(payload));
                 return;
             }
@@ -242,6 +265,12 @@ impl Http2 {
         let side = &mut self.sides[dir];
         if said.dns && !block.end_stream && side.kept.len() < MAX_STREAMS {
             side.kept.insert(stream, Vec::new());
+        }
+        // Trailers and resets end a stream as well; what remains of streams is bounded.
+        if block.end_stream {
+            side.grpc.remove(&stream);
+        } else if said.grpc && side.grpc.len() < MAX_STREAMS {
+            side.grpc.insert(stream, grpc::Messages::default());
         }
         let len = HEADER + header.len;
         let layer = Layer::new("HTTP2", super::cut(&text), len, said.message).with(fields);

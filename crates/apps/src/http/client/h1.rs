@@ -320,6 +320,7 @@ pub(crate) fn spelling(name: &HeaderName) -> String {
         "etag" => "ETag".into(),
         "te" => "TE".into(),
         "dnt" => "DNT".into(),
+        "last-event-id" => "Last-Event-ID".into(),
         "www-authenticate" => "WWW-Authenticate".into(),
         "sec-websocket-key" => "Sec-WebSocket-Key".into(),
         "sec-websocket-accept" => "Sec-WebSocket-Accept".into(),

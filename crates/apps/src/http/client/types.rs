@@ -108,7 +108,7 @@ impl Request {
         }
     }
 
-    pub(super) fn origin(&self) -> Result<Origin, Error> {
+    pub(crate) fn origin(&self) -> Result<Origin, Error> {
         let secure = match self.url.scheme() {
             "http" => false,
             "https" => true,

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::BytesMut;
 use http::header::{CONNECTION, EXPECT, HeaderValue};
 use http::{Response, StatusCode, Version};
 use hyper::server::conn::http1;
@@ -16,8 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::message::{Never, Outgoing, is_ambiguous};
-use super::{Answer, Ends, Entry, Exchange, Front, LINGER, LINGER_BYTES, Note, RequestBody};
+use super::message::{Never, Outgoing, is_ambiguous, replay};
+use super::{Answer, Ends, Entry, Exchange, Front, LINGER, LINGER_BYTES, Note, RequestBody, Upgrade};
 use crate::http::client::locked;
 use crate::http::stream::BoxStream;
 
@@ -42,6 +43,8 @@ struct State {
     /// Bytes of a request line without its end.
     line: Mutex<Line>,
     requests: AtomicU64,
+    /// Who takes the connection over after a 101.
+    upgrade: Mutex<Option<Upgrade>>,
 }
 
 #[derive(Default)]
@@ -120,6 +123,7 @@ pub(super) async fn serve(front: Arc<Front>, stream: BoxStream, ends: Ends) {
         phase: Mutex::new(Phase::Idle(Instant::now())),
         line: Mutex::default(),
         requests: AtomicU64::new(0),
+        upgrade: Mutex::default(),
     });
     let io = Watched { stream, state: state.clone(), max_line: front.limits.max_request_line };
     let service = {
@@ -165,8 +169,14 @@ pub(super) async fn serve(front: Arc<Front>, stream: BoxStream, ends: Ends) {
             }
         }
     };
-    let mut stream = connection.into_parts().io.into_inner().stream;
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner().stream;
     let remote = ends.peer.ip();
+    let upgrade = locked(&state.upgrade).take();
+    if let (End::Hyper(Ok(())), Some(upgrade)) = (&over, upgrade) {
+        let (_, stream) = replay(stream, BytesMut::from(&parts.read_buf[..]));
+        return upgrade.serve(stream).await;
+    }
     match over {
         End::Idle => return,
         End::Say(status) => say(&front, &mut stream, ends, status).await,
@@ -272,6 +282,9 @@ async fn respond(
             (answer, entry)
         }
     };
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        *locked(&state.upgrade) = answer.upgrade;
+    }
     let mut response = Response::new(Outgoing {
         body: answer.body,
         entry,
@@ -282,8 +295,11 @@ async fn respond(
     });
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
-    let last =
-        answer.close || number >= front.limits.keepalive_requests || front.limits.keepalive_timeout.is_zero();
+    let stays = answer.status == StatusCode::SWITCHING_PROTOCOLS;
+    let last = !stays
+        && (answer.close
+            || number >= front.limits.keepalive_requests
+            || front.limits.keepalive_timeout.is_zero());
     if last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     } else if version == Version::HTTP_10 {

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Entry;
-use crate::http::client::locked;
+use crate::http::client::{BoxFuture, locked};
 use crate::http::stream::BoxStream;
 
 /// A request.
@@ -169,6 +169,28 @@ pub struct Answer {
     pub close: bool,
     /// Paths to push with it (HTTP/2).
     pub push: Vec<String>,
+    /// With a 101: who takes the connection over (HTTP/1.1).
+    pub upgrade: Option<Upgrade>,
+}
+
+/// Takes a connection over that speaks another protocol now (RFC 9110 §7.8).
+pub struct Upgrade(Box<dyn FnOnce(BoxStream) -> BoxFuture<'static, ()> + Send>);
+
+impl Upgrade {
+    /// From what serves the connection to its end.
+    pub fn new(serve: impl FnOnce(BoxStream) -> BoxFuture<'static, ()> + Send + 'static) -> Upgrade {
+        Upgrade(Box::new(serve))
+    }
+
+    pub(super) async fn serve(self, stream: BoxStream) {
+        (self.0)(stream).await;
+    }
+}
+
+impl core::fmt::Debug for Upgrade {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Upgrade")
+    }
 }
 
 impl Answer {
@@ -180,6 +202,7 @@ impl Answer {
             body: AnswerBody::Whole(Bytes::new()),
             close: false,
             push: Vec::new(),
+            upgrade: None,
         }
     }
 
@@ -204,6 +227,12 @@ impl Answer {
             self.headers.insert(name, value);
         }
         self
+    }
+
+    /// And then the connection is someone else's.
+    #[must_use]
+    pub fn upgrading(self, upgrade: Upgrade) -> Answer {
+        Answer { upgrade: Some(upgrade), ..self }
     }
 
     /// And the connection ends.

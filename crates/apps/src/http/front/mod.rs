@@ -22,7 +22,7 @@ use crate::Cx;
 
 pub use log::LogFormat;
 pub(crate) use log::{Entry, version};
-pub use message::{Answer, AnswerBody, BodyError, Exchange, Note, RequestBody};
+pub use message::{Answer, AnswerBody, BodyError, Exchange, Note, RequestBody, Upgrade};
 
 /// Answers requests.
 pub trait Handle: Send + Sync {

@@ -1,4 +1,4 @@
-//! Answers that are computed: echo, forms, counters, sessions, JSON-RPC, and one stream of events told in three ways.
+//! Answers that are computed: echo, forms, counters, sessions, JSON-RPC, and one stream of events told in four ways.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::pages::{Handler, Page};
 use crate::http::client::{locked, write_fields};
-use crate::http::front::{Answer, AnswerBody, Exchange};
+use crate::http::front::{Answer, AnswerBody, Exchange, Upgrade};
+use crate::{Cx, ws};
 
 /// Sessions that are remembered.
 const MAX_SESSIONS: usize = 10_000;
@@ -29,11 +30,12 @@ pub(super) struct Memory {
     counts: Mutex<BTreeMap<String, (u64, u64)>>,
     /// Visits by session.
     sessions: Mutex<BTreeMap<String, u64>>,
+    cx: Cx,
 }
 
 impl Memory {
-    pub(super) fn new(start: Instant) -> Memory {
-        Memory { start, counts: Mutex::default(), sessions: Mutex::default() }
+    pub(super) fn new(start: Instant, cx: &Cx) -> Memory {
+        Memory { start, counts: Mutex::default(), sessions: Mutex::default(), cx: cx.clone() }
     }
 }
 
@@ -74,6 +76,7 @@ pub(super) async fn answer(page: &Page, exchange: &Exchange, body: Bytes, memory
             poll(&mut answer, page, exchange, memory);
         }
         Handler::Events => return events(answer, page, exchange, memory),
+        Handler::Websocket => return websocket(page, exchange, memory),
     }
     answer
 }
@@ -221,10 +224,20 @@ fn events(mut answer: Answer, page: &Page, exchange: &Exchange, memory: &Memory)
     answer = answer.with(CONTENT_TYPE, "text/event-stream").with(CACHE_CONTROL, "no-store");
     let mut n = since(exchange);
     let every = page.interval.map_or(Duration::from_secs(1), |span| span.0);
-    let last = page.events.unwrap_or(u32::MAX);
+    let all = page.events.unwrap_or(u32::MAX);
+    if n >= all {
+        // There will be no more: a client that asks again is told to stop.
+        return Answer::new(StatusCode::NO_CONTENT);
+    }
+    let last = page.events_at_once.map_or(all, |some| all.min(n.saturating_add(some)));
     let start = memory.start;
     let (pieces, rest) = mpsc::channel(PIECES);
+    let retry = page.retry.map(|span| format!("retry: {}\n\n", span.0.as_millis()));
     net::spawn(async move {
+        if let Some(retry) = retry {
+            // Whoever left hears nothing.
+            let _ = pieces.send(Ok(Bytes::from(retry))).await;
+        }
         while n < last {
             n += 1;
             let at = start + every * n;
@@ -241,4 +254,25 @@ fn events(mut answer: Answer, page: &Page, exchange: &Exchange, memory: &Memory)
     });
     answer.body = AnswerBody::Pieces(rest);
     answer
+}
+
+/// The same by WebSocket (RFC 6455).
+fn websocket(page: &Page, exchange: &Exchange, memory: &Memory) -> Answer {
+    let (answer, _) = match ws::accept(exchange, &ws::Terms::default()) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return refusal,
+    };
+    let doing = ws::Doing::Events {
+        start: memory.start,
+        every: page.interval.map_or(Duration::from_secs(1), |span| span.0),
+        last: page.events.unwrap_or(u32::MAX),
+        since: since(exchange),
+    };
+    let (cx, peer) = (memory.cx.clone(), exchange.peer);
+    answer.upgrading(Upgrade::new(move |stream| {
+        Box::pin(async move {
+            let session = ws::Session::server(stream, ws::Settings::default()).await;
+            ws::serve(session, doing, None, peer, &cx).await;
+        })
+    }))
 }

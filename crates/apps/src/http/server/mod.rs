@@ -161,7 +161,7 @@ impl App for HttpServer {
     fn run(self: Arc<Self>, cx: Cx) -> AppFuture {
         Box::pin(async move {
             let server = self.server.clone().unwrap_or_else(|| SERVER.into());
-            let sites = Arc::new(Sites::new(&self));
+            let sites = Arc::new(Sites::new(&self, &cx));
             let versions = self.versions();
             let front = Front::new(self.limits(), versions, server, self.access_log, cx.clone(), sites);
             front.run(self.port, self.tls.as_ref()).await;
@@ -185,7 +185,7 @@ pub(crate) struct Sites {
 }
 
 impl Sites {
-    pub(crate) fn new(server: &HttpServer) -> Sites {
+    pub(crate) fn new(server: &HttpServer, cx: &Cx) -> Sites {
         let limits = server.limits();
         let named =
             server.hosts.iter().map(|(name, host)| (name.to_ascii_lowercase(), Site::new(&host.pages)));
@@ -193,7 +193,7 @@ impl Sites {
             default: Site::new(&server.pages),
             named: named.collect(),
             compress: server.compress.clone(),
-            memory: Memory::new(Instant::now()),
+            memory: Memory::new(Instant::now(), cx),
             max_body: limits.client_max_body_size,
             pause: limits.client_body_timeout,
         }

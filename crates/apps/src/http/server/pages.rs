@@ -44,6 +44,10 @@ pub struct Page {
     pub handler: Option<Handler>,
     /// How many events there are in all.
     pub events: Option<u32>,
+    /// Server-sent events: a stream ends after so many, as behind a proxy with limits.
+    pub events_at_once: Option<u32>,
+    /// Server-sent events: how long a client waits before it asks for a stream again; its own time unless given.
+    pub retry: Option<Span>,
     /// What a request must have in a cookie, as `name=value`; 403 without it.
     pub requires_cookie: Option<String>,
     /// Its ETag, or `false` for none; made of its content unless given.
@@ -88,6 +92,8 @@ pub enum Handler {
     LongPoll,
     /// The events as they happen (server-sent events).
     Events,
+    /// The events as they happen, by WebSocket.
+    Websocket,
 }
 
 impl Page {
@@ -162,7 +168,7 @@ impl Page {
             Some(Handler::Echo) => methods.extend([Method::POST, Method::PUT, Method::DELETE, Method::PATCH]),
             Some(Handler::Form | Handler::Counter | Handler::Session) => methods.push(Method::POST),
             Some(Handler::JsonRpc) => return vec![Method::POST],
-            Some(Handler::Poll | Handler::LongPoll | Handler::Events) | None => {}
+            Some(Handler::Poll | Handler::LongPoll | Handler::Events | Handler::Websocket) | None => {}
         }
         methods
     }
