@@ -157,7 +157,7 @@ fn rank(finding: &str) -> u8 {
     match finding {
         "learnt-from-question" => 3,
         "arp-resolution" | "ndp-resolution" => 2,
-        "hop" | "ageing-stale" | "probe-answered" | "connect-udp" => 1,
+        "hop" | "ageing-stale" | "probe-answered" | "connect-udp" | "four-tuple" => 1,
         _ => 0,
     }
 }

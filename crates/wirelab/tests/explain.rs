@@ -159,3 +159,33 @@ fn old_timestamps_are_told_where_they_count() {
     holds("tw-recycle-nat", &[], &["dropped 10 SYNs in silence", "tcp_tw_recycle=1"], &[]);
     holds("tw-recycle-nat-today", &[], &[], &["recycle"]);
 }
+
+/// TRUTH §8: what takes a port, and what runs out.
+#[test]
+fn a_name_that_is_taken_is_told_with_who_has_it_and_the_setting_that_decides() {
+    let shared = [
+        "another socket has 192.0.2.2:80, and a wildcard address",
+        "SO_REUSEADDR on one of the two is not enough",
+        "SO_REUSEPORT is set on both",
+        "one socket alone may listen at 0.0.0.0:81",
+        "no interface of server has 198.51.100.1",
+    ];
+    holds("bind-conflicts", &[], &shared, &[]);
+    let time_wait =
+        ["in TIME-WAIT has the port, and SO_REUSEADDR is not set", "succeeded beside a connection"];
+    holds("restart-address-in-use", &[], &time_wait, &[]);
+    let range = ["even ports of its range first (40000)", "2 connections to 192.0.2.2:80", "40000 40001"];
+    holds("client-port-choice", &[], &range, &[]);
+    let odd = ["--set", "client:net.ipv4.ip_local_port_range=40001 40003"];
+    holds("client-port-choice", &odd, &["odd ports of its range first"], &["even ports of its range first"]);
+    holds("four-tuple", &[], &["a connection with these two addresses and two ports exists", "at once"], &[]);
+    holds("max-connections", &[], &["1024 descriptors", "RLIMIT_NOFILE", "stays in the accept queue"], &[]);
+    holds("simultaneous-open-self", &[], &["connected to itself"], &[]);
+}
+
+#[test]
+fn silence_after_a_cut_is_told_until_somebody_sends() {
+    holds("host-crashed-idle", &[], &["nobody sent", "stayed ESTABLISHED"], &[]);
+    holds("server-idle", &[], &["for 9.13 s nobody sent"], &[]);
+    holds("cable-pulled", &[], &[], &["nobody sent"]);
+}

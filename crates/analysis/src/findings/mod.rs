@@ -17,6 +17,7 @@ mod no_answer;
 mod page_broken;
 mod page_times;
 mod pmtu;
+mod ports;
 mod proxy;
 mod ratelimit;
 mod redirect;
@@ -68,6 +69,7 @@ pub(crate) const ALL: &[Finding] = &[
     udp::find,
     refused::find,
     connect::find,
+    ports::find,
     page_broken::find,
     page_times::find,
     request_layers::find,
@@ -563,7 +565,7 @@ fn default_of(sysctl: &str) -> Option<&'static str> {
         "icmp_ratemask" => "6168",
         "mtu_expires" => "600",
         "min_pmtu" => "552",
-        "ip_no_pmtu_disc" => "0",
+        "ip_no_pmtu_disc" | "ip_nonlocal_bind" => "0",
         "ip_default_ttl" => "64",
         "ipfrag_time" => "30",
         "ip6frag_time" => "60",
@@ -573,6 +575,7 @@ fn default_of(sysctl: &str) -> Option<&'static str> {
         "tcp_syn_retries" => "6",
         "tcp_syn_linear_timeouts" => "4",
         "tcp_synack_retries" => "5",
+        "ip_local_port_range" => "32768 60999",
         "tcp_congestion_control" => "cubic",
         "tcp_early_retrans" => "3",
         "tcp_retries2" => "15",

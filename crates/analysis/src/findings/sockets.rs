@@ -144,7 +144,7 @@ fn failed_at_once(call: &Returned<'_>) -> bool {
 }
 
 /// The addresses with ports in a call, strings left out: `sendto(3, "1.2.3.4:5", 0, 192.0.2.2:9)` has one.
-fn addresses(text: &str) -> Vec<SocketAddr> {
+pub(super) fn addresses(text: &str) -> Vec<SocketAddr> {
     let mut bare = String::with_capacity(text.len());
     let (mut inside, mut escaped) = (false, false);
     for c in text.chars() {

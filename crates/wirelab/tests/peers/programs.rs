@@ -200,7 +200,11 @@ impl Sshd {
 pub(crate) mod iperf3 {
     //! iperf3 and its server.
 
+    use std::time::Duration;
+
     use super::{Netns, Running, run};
+
+    const TRIES: usize = 6;
 
     pub(crate) struct Server(#[expect(dead_code, reason = "ended when dropped")] Running);
 
@@ -220,8 +224,15 @@ pub(crate) mod iperf3 {
         if reverse {
             argv.push("-R");
         }
-        let text = run(ns, &argv);
-        let report: serde_json::Value = serde_json::from_str(&text).expect("iperf3 -J prints JSON");
+        // Its server takes one client at a time and turns away whoever comes while it still ends the last one's test.
+        let mut report = serde_json::Value::Null;
+        for _ in 0..TRIES {
+            report = serde_json::from_str(&run(ns, &argv)).expect("iperf3 -J prints JSON");
+            if report["error"].is_null() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
         let end = &report["end"];
         // Whoever sends counts what it wrote; the receiver may be behind when the client stops.
         let way = if reverse { "sum_received" } else { "sum_sent" };

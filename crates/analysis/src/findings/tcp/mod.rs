@@ -22,6 +22,7 @@ mod nagle;
 mod paws;
 mod queues;
 mod reset;
+mod silence;
 mod window;
 
 #[cfg(test)]
@@ -79,16 +80,16 @@ impl Segment<'_> {
 }
 
 /// What a host's socket went through, by the states that our stack records.
-struct Life {
-    node: NodeId,
-    local: SocketAddr,
-    remote: SocketAddr,
+pub(super) struct Life {
+    pub(super) node: NodeId,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
     /// Record, time, state after it; `None` when the socket was gone.
-    steps: Vec<(usize, Instant, Option<&'static str>)>,
+    pub(super) steps: Vec<(usize, Instant, Option<&'static str>)>,
 }
 
 impl Life {
-    fn when(&self, state: &str) -> Option<(usize, Instant)> {
+    pub(super) fn when(&self, state: &str) -> Option<(usize, Instant)> {
         self.steps.iter().find(|s| s.2 == Some(state)).map(|s| (s.0, s.1))
     }
 
@@ -112,6 +113,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     growth::find(case, &segments, out);
     window::find(case, &segments, out);
     idle::find(case, &segments, out);
+    silence::find(case, &segments, &lives, out);
     nagle::find(case, &segments, out);
     queues::find(case, &segments, out);
     paws::find(case, out);
@@ -143,7 +145,7 @@ fn segments<'a>(case: &Case<'a>) -> Vec<Segment<'a>> {
     all
 }
 
-fn lives(case: &Case<'_>) -> Vec<Life> {
+pub(super) fn lives(case: &Case<'_>) -> Vec<Life> {
     let mut lives: BTreeMap<(NodeId, u32), Life> = BTreeMap::new();
     for (i, r) in case.journal.records.iter().enumerate() {
         let What::Sock { sock, to, addrs, .. } = &r.what else { continue };
