@@ -16,11 +16,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("scenario", &["wire", "stack", "sim", "linux", "analysis", "net", "apps"]),
     ("drill", &["wire", "stack", "sim", "linux"]),
     ("drill-so", &["wire", "stack", "linux", "drill"]),
-    ("wirelab", &["wire", "stack", "sim", "linux", "net", "apps", "analysis", "scenario", "drill"]),
+    ("traces", &[]),
+    ("wirelab", &["wire", "stack", "sim", "linux", "net", "apps", "analysis", "scenario", "drill", "traces"]),
 ];
 
 /// Crates without any dependency from outside the workspace.
-const PURE: &[&str] = &["wire", "stack"];
+const PURE: &[&str] = &["wire", "stack", "traces"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace is here")

@@ -12,8 +12,8 @@ use stack::{Errno, Granularity, KernelProfile, Stack, StackConfig};
 use wire::tcp::Header;
 use wire::{Frame, Instant, MacAddr, Medium};
 
-use super::script::{Do, Step};
-use super::trace::{Host, Mark, Packet, Trace};
+use super::forge;
+use traces::{Conns, Do, Host, Mark, Packet, Step, Trace};
 
 pub(crate) const ADDRS: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 /// The interface that is not lo.
@@ -458,8 +458,8 @@ impl Lab {
                     .expect("it applies");
                 Some(Ok(Ret::Int(0)))
             }
-            Do::Inject(frame) => {
-                let (frame, isn) = frame(self);
+            Do::Inject(packet, offsets) => {
+                let (frame, isn) = forge::forge(self, packet, *offsets);
                 if let Some((conn, seq)) = isn {
                     self.isn.insert((conn, 1 - host), seq);
                 }
@@ -475,7 +475,7 @@ impl Lab {
             Do::Flood(n) => {
                 for _ in 0..*n {
                     self.flooded += 1;
-                    let frame = super::script::stranger(self.flooded);
+                    let frame = forge::stranger(self.flooded);
                     self.hosts[1].handle_frame(self.now, TUN, frame);
                     self.carry();
                 }
@@ -506,8 +506,8 @@ impl Lab {
 
     /// The other end of a connection whose client has this place in the order of first packets.
     pub(crate) fn isn_of(&self, conn: usize, host: Host) -> u32 {
-        let ports = self.conns.0[conn].ports;
-        let same = (0..=conn).rev().filter(|c| self.conns.0[*c].ports == ports);
+        let ports = self.conns.ports(conn);
+        let same = (0..=conn).rev().filter(|c| self.conns.ports(*c) == ports);
         same.filter_map(|c| self.isn.get(&(c, host)).copied()).next().unwrap_or(0)
     }
 
@@ -517,7 +517,7 @@ impl Lab {
     }
 
     pub(crate) fn ports_of(&self, conn: usize) -> Option<(u16, u16)> {
-        self.conns.0.get(conn).map(|c| c.ports)
+        self.conns.ports(conn)
     }
 
     fn carry(&mut self) {
@@ -526,7 +526,7 @@ impl Lab {
                 let (mark, copies) = match self.see(host, &frame) {
                     Some(Mark::Drop) => continue,
                     Some(Mark::Icmp(ty, code)) => {
-                        let answer = super::script::icmp(&frame.to_vec(), host, ty, code);
+                        let answer = forge::icmp(&frame.to_vec(), host, ty, code);
                         self.serial += 1;
                         self.wire.insert((self.now + HOP, self.serial), (host, answer));
                         continue;
@@ -665,31 +665,6 @@ fn faults(trace: &Trace) -> Faults {
         faults.entry((conn, p.from)).or_default().push(p.mark);
     }
     faults
-}
-
-/// Connections by the order of their first packets; a SYN where there was more than SYNs begins a new one.
-#[derive(Default)]
-pub(crate) struct Conns(Vec<Conn>);
-
-struct Conn {
-    /// The client's and the server's.
-    ports: (u16, u16),
-    /// Which side sent something else than a SYN.
-    begun: [bool; 2],
-}
-
-impl Conns {
-    pub(crate) fn of(&mut self, from: Host, ports: (u16, u16), flags: &str) -> usize {
-        let ports = if from == 0 { ports } else { (ports.1, ports.0) };
-        let known = self.0.iter().rposition(|c| c.ports == ports);
-        let again = known.filter(|n| !(flags == "S" && self.0[*n].begun[from]));
-        let conn = again.unwrap_or_else(|| {
-            self.0.push(Conn { ports, begun: [false; 2] });
-            self.0.len() - 1
-        });
-        self.0[conn].begun[from] |= !flags.contains('S');
-        conn
-    }
 }
 
 pub(crate) fn secs(s: f64) -> Duration {

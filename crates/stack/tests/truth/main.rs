@@ -1,22 +1,20 @@
 //! Replays the kernel traces of `traces/` (6.18, real time) and `traces-6.12-uml/` (6.12, virtual time) on the stack.
 //!
-//! A trace is the experiment and the answer in one: see `script.rs` for how the programs are read from it.
+//! A trace is the experiment and the answer in one: see crate `traces` for how the programs are read from it.
 
 mod compare;
+mod forge;
 mod lab;
-mod script;
-mod trace;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use compare::{Differences, Tolerance, compare};
+use compare::compare;
 use lab::{Lab, Machine};
-use script::{Entry, Script, read_table};
 use stack::KernelProfile;
-use trace::Trace;
+use traces::{Differences, Entry, Script, Tolerance, Trace, read_table};
 use wire::Instant;
 
 /// A start away from 0, at a border of the wheel's coarsest step.
@@ -66,12 +64,7 @@ fn table() -> Vec<Entry> {
 
 fn read(kernel: Kernel, id: &str) -> Trace {
     let path = folder().join(kernel.dir).join(format!("{id}.txt"));
-    let mut trace = Trace::read(id, &std::fs::read_to_string(&path).expect("a trace"), kernel.jitter);
-    let all = table();
-    if !all.iter().any(|e| e.ids.contains(&trace.id) && e.directives.iter().any(|d| d == "noconnect")) {
-        trace.part();
-    }
-    trace
+    Trace::of(id, &std::fs::read_to_string(&path).expect("a trace"), kernel.jitter, &table())
 }
 
 fn ids(kernel: Kernel) -> Vec<String> {
@@ -112,7 +105,7 @@ fn fit(kernel: Kernel, trace: &Trace, table: &[Entry]) -> (u64, Differences) {
     // A packet that a timer sent stands on a tick: the section began so long before the next one.
     let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
     let apps = trace.sections.iter().flatten().filter_map(|l| match l {
-        trace::Line::App(app) => Some(app.at),
+        traces::Line::App(app) => Some(app.at),
         _ => None,
     });
     for at in trace.packets().map(|p| p.at).chain(apps) {
@@ -248,7 +241,7 @@ fn fit_phases() {
                     }
                     for (at, p) in &lab.seen {
                         let zero = lab.zero[p.section];
-                        println!("{} {:.4} {}", p.section, (*at - zero).as_secs_f64(), compare::text(p));
+                        println!("{} {:.4} {}", p.section, (*at - zero).as_secs_f64(), traces::text(p));
                     }
                     for host in 0..2 {
                         println!("{}", lab.hosts[host].ss_tcp(lab.now));

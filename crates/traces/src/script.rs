@@ -4,28 +4,24 @@
 //! that began `took` seconds before its time, by the main program when it took no time, by a thread of its own
 //! otherwise; `INJECT` lines are forged packets.
 
-use wire::Frame;
-use wire::tcp::{Flags, Header, SeqNum};
-
-use super::lab::{ADDRS, Lab};
-use super::trace::{App, Host, Line, Trace, packet};
+use super::trace::{App, Host, Line, Packet, Trace, packet};
 
 /// Steps that are told within this time began together.
 const TOGETHER: f64 = 0.0004;
 
-/// Makes a packet; a SYN tells whose initial sequence number is another now.
-pub(crate) type Forge = Box<dyn Fn(&Lab) -> (Frame, Option<(usize, u32)>)>;
-
 /// What an experiment says of its next forged packet: its distance from the receiver's `rcv_nxt` and its TSval's from
 /// the last one.
-#[derive(Clone, Copy)]
-pub(crate) struct Offsets {
-    seq: u32,
-    stamp: u32,
+#[derive(Clone, Copy, Debug)]
+pub struct Offsets {
+    /// Sequence number.
+    pub seq: u32,
+    /// TSval.
+    pub stamp: u32,
 }
 
 /// What a step does.
-pub(crate) enum Do {
+#[derive(Clone, Debug)]
+pub enum Do {
     /// A call in strace's words; the names of sockets are variables.
     Call(String),
     /// The call again and again, until it fails or gives nothing.
@@ -48,45 +44,52 @@ pub(crate) enum Do {
     Reboot,
     /// `ip link set tun0 up|down`
     Link(bool),
-    /// A forged packet arrives.
-    Inject(Forge),
+    /// A forged packet arrives; without offsets its numbers count from its connection's initial ones.
+    Inject(Packet, Option<Offsets>),
+    /// Only a mark.
     Nothing,
 }
 
 /// One thing that a program does.
-pub(crate) struct Step {
-    pub(crate) section: usize,
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The section of the script, from 0.
+    pub section: usize,
     /// Seconds since the section began, or when the thread's step before is done.
-    pub(crate) at: f64,
+    pub at: f64,
     /// `None`: the main program.
-    pub(crate) thread: Option<String>,
-    pub(crate) host: Host,
-    pub(crate) what: Do,
+    pub thread: Option<String>,
+    /// Where.
+    pub host: Host,
+    /// What.
+    pub what: Do,
     /// The variable that a new descriptor goes into.
-    pub(crate) bind: Option<String>,
+    pub bind: Option<String>,
     /// The result in the trace's words and when it came.
-    pub(crate) expect: Option<(String, f64)>,
-    pub(crate) text: String,
+    pub expect: Option<(String, f64)>,
+    /// In the words of the table, or `APP` and the trace's.
+    pub text: String,
     /// Which repetition of a line of the table.
     round: u32,
 }
 
 /// A whole script.
-#[derive(Default)]
-pub(crate) struct Script {
-    pub(crate) steps: Vec<Step>,
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// In order.
+    pub steps: Vec<Step>,
     /// Pauses after each section but the last.
-    pub(crate) gaps: Vec<f64>,
+    pub gaps: Vec<f64>,
     /// Which section of the script each section of the trace shows.
-    pub(crate) map: Vec<usize>,
+    pub map: Vec<usize>,
     /// Of the hosts' randomness: ports are an accident.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// How long the last section is run.
-    pub(crate) end: f64,
+    pub end: f64,
     /// Counters that are not compared: what moved them is not in the trace.
-    pub(crate) uncounted: Vec<String>,
+    pub uncounted: Vec<String>,
     /// Lines of the trace that nobody understood.
-    pub(crate) unknown: Vec<String>,
+    pub unknown: Vec<String>,
     /// Sockets that an accept loop got.
     accepted: u32,
     /// Sockets that were made for one call.
@@ -97,13 +100,15 @@ pub(crate) struct Script {
 
 /// An entry of `experiments.txt`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Entry {
-    pub(crate) ids: Vec<String>,
-    pub(crate) directives: Vec<String>,
+pub struct Entry {
+    /// The traces that it is about.
+    pub ids: Vec<String>,
+    /// Its lines.
+    pub directives: Vec<String>,
 }
 
 /// Reads the table: `= id id …` begins an entry, `#` a comment.
-pub(crate) fn read_table(text: &str) -> Vec<Entry> {
+pub fn read_table(text: &str) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
         if let Some(ids) = line.strip_prefix("= ") {
@@ -135,7 +140,11 @@ struct Plan {
 }
 
 impl Script {
-    pub(crate) fn derive(trace: &Trace, table: &[Entry]) -> Script {
+    /// What a trace and the table tell.
+    ///
+    /// # Panics
+    /// The table is part of the project: what it does not say in its own words is our mistake.
+    pub fn derive(trace: &Trace, table: &[Entry]) -> Script {
         let mut script = Script { seed: 42, ..Script::default() };
         let directives: Vec<&String> =
             table.iter().filter(|e| e.ids.contains(&trace.id)).flat_map(|e| &e.directives).collect();
@@ -275,9 +284,9 @@ impl Script {
                     self.unknown.push(format!("APP {} -> {}", app.what, app.result));
                 }
                 Line::Inject { at, to, text } => {
-                    if let Some(forge) = forge(text, offsets.take()) {
+                    if let Some(forged) = packet(0.0, text, 0) {
                         let step = self.push(section, *at, *to, "nothing");
-                        step.what = Do::Inject(forge);
+                        step.what = Do::Inject(forged, offsets.take());
                         step.text = format!("INJECT {text}");
                     } else {
                         self.unknown.push(format!("INJECT {text}"));
@@ -574,102 +583,4 @@ fn read_offsets(text: &str) -> Option<Offsets> {
         seq: number("rcv_nxt").or_else(|| number("seq = rcv_nxt"))?,
         stamp: number("TSval = last")?,
     })
-}
-
-/// A packet from an `INJECT` line; timestamps are those of the connection's last segment, `ts` apart.
-pub(crate) fn forge(text: &str, offsets: Option<Offsets>) -> Option<Forge> {
-    let p = packet(0.0, text, 0);
-    Some(Box::new(move |lab| {
-        let conn =
-            (0..).map_while(|n| Some((n, lab.ports_of(n)?))).filter(|c| c.1 == p.ports).map(|c| c.0).last();
-        let isn = |host| conn.map_or(0, |c| lab.isn_of(c, host));
-        let mut flags = Flags::default();
-        for letter in p.flags.chars() {
-            flags |= match letter {
-                'F' => Flags::FIN,
-                'S' => Flags::SYN,
-                'R' => Flags::RST,
-                'P' => Flags::PSH,
-                'U' => Flags::URG,
-                _ => Flags::ACK,
-            };
-        }
-        let seq = match offsets {
-            // The FIN came after the SYN: the next number is two on.
-            Some(o) => isn(p.from).wrapping_add(2).wrapping_add(o.seq),
-            None => isn(p.from).wrapping_add(p.seq),
-        };
-        let stamp = |host| conn.and_then(|c| lab.stamp_of(c, host));
-        let timestamps = offsets.and_then(|o| {
-            let (val, ecr) = (stamp(p.from)?.wrapping_add(o.stamp), stamp(1 - p.from)?);
-            Some(wire::tcp::Timestamps { val, ecr })
-        });
-        let options = wire::tcp::OptionSet { timestamps, ..Default::default() };
-        let again = flags.syn().then(|| conn.map(|c| (c, seq))).flatten();
-        let header = Header {
-            options: options.build().expect("a timestamp fits"),
-            src_port: p.ports.0,
-            dst_port: p.ports.1,
-            seq: SeqNum(seq),
-            ack: SeqNum(p.ack.map_or(0, |a| isn(1 - p.from).wrapping_add(a))),
-            flags,
-            window: 64240,
-            ..Header::default()
-        };
-        (segment(p.from, &header, p.len), again)
-    }))
-}
-
-/// The `n`th stranger's SYN: an address nobody has, a port of its own, an MSS.
-pub(crate) fn stranger(n: u32) -> Frame {
-    let header = Header {
-        src_port: u16::try_from(1024 + n % 60_000).expect("a port"),
-        dst_port: 80,
-        seq: SeqNum(n.wrapping_mul(0x9e37_79b9)),
-        flags: Flags::SYN,
-        window: 64240,
-        options: wire::tcp::OptionSet { mss: Some(1460), ..Default::default() }.build().expect("an MSS fits"),
-        ..Header::default()
-    };
-    let src = std::net::Ipv4Addr::new(192, 0, 2, u8::try_from(10 + n % 200).expect("a byte"));
-    let dst: std::net::Ipv4Addr = ADDRS[1].parse().expect("an address");
-    let mut tcp = vec![0; header.header_len()];
-    header.emit(&mut tcp);
-    tcp[16..18].fill(0);
-    let sum = wire::tcp::checksum_v4(src, dst, &tcp);
-    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    ip(src, dst, 6, &tcp)
-}
-
-/// A segment with its IP header and checksums.
-pub(crate) fn segment(from: Host, header: &Header, len: usize) -> Frame {
-    let mut tcp = vec![0; header.header_len()];
-    header.emit(&mut tcp);
-    tcp.extend((0..len).map(|i| b"hello"[i % 5]));
-    let addr = |n: Host| -> std::net::Ipv4Addr { ADDRS[n].parse().expect("an address") };
-    tcp[16..18].fill(0);
-    let sum = wire::tcp::checksum_v4(addr(from), addr(1 - from), &tcp);
-    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-    ip(addr(from), addr(1 - from), 6, &tcp)
-}
-
-fn ip(src: std::net::Ipv4Addr, dst: std::net::Ipv4Addr, protocol: u8, body: &[u8]) -> Frame {
-    let mut bytes = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, protocol, 0, 0];
-    bytes.extend(src.octets());
-    bytes.extend(dst.octets());
-    let total = u16::try_from(20 + body.len()).expect("short");
-    bytes[2..4].copy_from_slice(&total.to_be_bytes());
-    let sum = wire::checksum::sum(&bytes[..20]).finish();
-    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
-    bytes.extend(body);
-    Frame::from_vec(bytes)
-}
-
-/// An ICMP error from the router that quotes a packet: its IP header and eight bytes.
-pub(crate) fn icmp(quoted: &[u8], to: Host, ty: u8, code: u8) -> Frame {
-    let mut body = vec![ty, code, 0, 0, 0, 0, 0, 0];
-    body.extend(&quoted[..28]);
-    let sum = wire::checksum::sum(&body).finish();
-    body[2..4].copy_from_slice(&sum.to_be_bytes());
-    ip("198.51.100.254".parse().expect("an address"), ADDRS[to].parse().expect("an address"), 1, &body)
 }

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use super::script::Entry;
+
 /// Which host: 0 the client C, 1 the server S.
-pub(crate) type Host = usize;
+pub type Host = usize;
 
 /// What the lab did with a packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Mark {
+pub enum Mark {
+    /// Carried it.
     Pass,
+    /// Lost it.
     Drop,
     /// Later by so many seconds, on top of the path's delay.
     Delay(f64),
     /// So many copies in all.
     Dup(u32),
+    /// Gave a SYN the sequence number of an older one.
     Rewrite,
     /// Dropped; a router answers with this ICMP type and code.
     Icmp(u8, u8),
@@ -21,55 +26,79 @@ pub(crate) enum Mark {
 
 /// One TCP segment as the trace prints it; numbers relative to the last SYN of each side.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Packet {
-    pub(crate) at: f64,
-    pub(crate) section: usize,
-    pub(crate) from: Host,
-    pub(crate) ports: (u16, u16),
-    pub(crate) flags: String,
-    pub(crate) seq: u32,
-    pub(crate) ack: Option<u32>,
-    pub(crate) len: usize,
-    pub(crate) sack: Vec<(u32, u32)>,
-    pub(crate) mark: Mark,
+pub struct Packet {
+    /// Seconds since the section began.
+    pub at: f64,
+    /// The section, from 0.
+    pub section: usize,
+    /// Who sent it.
+    pub from: Host,
+    /// Source and destination.
+    pub ports: (u16, u16),
+    /// `S`, `S.`, `P.` …
+    pub flags: String,
+    /// The sequence number.
+    pub seq: u32,
+    /// The acknowledgment number, with the ACK flag only.
+    pub ack: Option<u32>,
+    /// Bytes of payload.
+    pub len: usize,
+    /// SACK blocks.
+    pub sack: Vec<(u32, u32)>,
+    /// What the path did with it.
+    pub mark: Mark,
     /// The sockets' states as the lab saw them beside this packet: C's and S's.
-    pub(crate) states: [Option<String>; 2],
-    pub(crate) text: String,
+    pub states: [Option<String>; 2],
+    /// The line, without the states.
+    pub text: String,
 }
 
 /// `APP …`: a finished call.
 #[derive(Clone, Debug)]
-pub(crate) struct App {
-    pub(crate) at: f64,
-    pub(crate) took: f64,
-    pub(crate) what: String,
-    pub(crate) result: String,
+pub struct App {
+    /// When it returned, seconds since the section began.
+    pub at: f64,
+    /// How long it took, seconds.
+    pub took: f64,
+    /// Who, and which call.
+    pub what: String,
+    /// `5`, `None`, `ERROR ETIMEDOUT (…)`.
+    pub result: String,
 }
 
 /// One line that is neither a header nor the counters.
 #[derive(Clone, Debug)]
-pub(crate) enum Line {
+pub enum Line {
+    /// A segment.
     Packet(Packet),
+    /// A finished call.
     App(App),
     /// `INJECT to S: …`: a forged packet.
     Inject {
+        /// When.
         at: f64,
+        /// To whom.
         to: Host,
+        /// The packet, as in a packet's line.
         text: String,
     },
     /// `~state`: a socket's transition, seen by a look every 40 ms.
     State {
+        /// When.
         at: f64,
     },
     /// Anything else: what the script printed.
     Note {
+        /// When.
         at: f64,
+        /// Its words.
         text: String,
     },
 }
 
 impl Line {
-    pub(crate) fn at(&self) -> f64 {
+    /// When, seconds since the section began.
+    pub fn at(&self) -> f64 {
         match self {
             Line::Packet(p) => p.at,
             Line::App(a) => a.at,
@@ -80,24 +109,28 @@ impl Line {
 
 /// A whole trace.
 #[derive(Debug, Default)]
-pub(crate) struct Trace {
-    pub(crate) id: String,
-    pub(crate) title: String,
+pub struct Trace {
+    /// The experiment: `4h2`.
+    pub id: String,
+    /// What it is about; empty when the file holds no TCP trace.
+    pub title: String,
     /// How late things are at most, seconds.
-    pub(crate) jitter: f64,
+    pub jitter: f64,
     /// Both, the client's, the server's.
-    pub(crate) sysctls: [Vec<(String, String)>; 3],
+    pub sysctls: [Vec<(String, String)>; 3],
     /// One-way delay in milliseconds from each host.
-    pub(crate) delay_ms: [f64; 2],
-    pub(crate) mtu: u32,
+    pub delay_ms: [f64; 2],
+    /// Of the path.
+    pub mtu: u32,
     /// The lines; a new section begins where the lab restarted its clock.
-    pub(crate) sections: Vec<Vec<Line>>,
-    pub(crate) counters: [BTreeMap<String, u64>; 2],
+    pub sections: Vec<Vec<Line>>,
+    /// The client's and the server's counters at the end, without `Tcp` and `TcpExt`.
+    pub counters: [BTreeMap<String, u64>; 2],
 }
 
 impl Trace {
     /// `jitter`: how late threads log, seconds; times within a section may go back by so much.
-    pub(crate) fn read(id: &str, text: &str, jitter: f64) -> Trace {
+    pub fn read(id: &str, text: &str, jitter: f64) -> Trace {
         let mut trace = Trace { id: id.into(), jitter, ..Trace::default() };
         let mut section = Vec::new();
         let mut last = f64::MIN;
@@ -129,9 +162,20 @@ impl Trace {
         trace
     }
 
+    /// Reads a trace as its experiment has its parts: [`Trace::read`], then, unless the table says that its programs do not
+    /// begin with a connection, [`Trace::part`].
+    pub fn of(id: &str, text: &str, jitter: f64, table: &[Entry]) -> Trace {
+        let mut trace = Trace::read(id, text, jitter);
+        let mut entries = table.iter().filter(|e| e.ids.contains(&trace.id));
+        if !entries.any(|e| e.directives.iter().any(|d| d == "noconnect")) {
+            trace.part();
+        }
+        trace
+    }
+
     /// The lab's clock may have restarted within the same tenth of a millisecond: after the handshake of an experiment
     /// that begins with a connection, and after the warm-up.
-    pub(crate) fn part(&mut self) {
+    pub fn part(&mut self) {
         let connects =
             self.sections.iter().flatten().any(|l| matches!(l, Line::App(a) if a.what.contains("connect")));
         let found =
@@ -178,14 +222,8 @@ impl Trace {
         for (n, name) in ["both={", "client={", "server={"].iter().enumerate() {
             let body = words.split(name).nth(1).and_then(|r| r.split('}').next()).unwrap_or("");
             let mut rest = body;
-            while let Some((_, after)) = rest.split_once('\'') {
-                let (name, after) = after.split_once('\'').expect("a quoted name");
-                let after = after.trim_start_matches([':', ' ']);
-                let (value, after) = match after.strip_prefix('\'') {
-                    Some(quoted) => quoted.split_once('\'').expect("a quoted value"),
-                    None => after.split_once(',').unwrap_or((after, "")),
-                };
-                self.sysctls[n].push((name.into(), value.trim().into()));
+            while let Some(((name, value), after)) = setting(rest) {
+                self.sysctls[n].push((name.into(), value.into()));
                 rest = after;
             }
         }
@@ -201,11 +239,12 @@ impl Trace {
         let host = usize::from(text.starts_with('S'));
         for pair in text.split_whitespace().filter_map(|w| w.split_once('=')) {
             let name = if pair.0 == "AO" { "ActiveOpens" } else { pair.0 };
-            self.counters[host].insert(name.into(), pair.1.parse().expect("a counter"));
+            self.counters[host].insert(name.into(), pair.1.parse().unwrap_or(0));
         }
     }
 
-    pub(crate) fn packets(&self) -> impl Iterator<Item = &Packet> {
+    /// All packets in order.
+    pub fn packets(&self) -> impl Iterator<Item = &Packet> {
         self.sections.iter().flatten().filter_map(|l| match l {
             Line::Packet(p) => Some(p),
             _ => None,
@@ -233,6 +272,17 @@ fn answer(section: &mut Vec<Line>) {
     }
 }
 
+/// `'name': value, …`, and what follows; a value may be quoted.
+fn setting(text: &str) -> Option<((&str, &str), &str)> {
+    let (name, after) = text.split_once('\'')?.1.split_once('\'')?;
+    let after = after.trim_start_matches([':', ' ']);
+    let (value, after) = match after.strip_prefix('\'') {
+        Some(quoted) => quoted.split_once('\'')?,
+        None => after.split_once(',').unwrap_or((after, "")),
+    };
+    Some(((name, value.trim()), after))
+}
+
 fn stamp(words: &str) -> Option<(f64, &str)> {
     let (at, rest) = words.split_once(' ')?;
     let (_, decimals) = at.split_once('.')?;
@@ -243,8 +293,10 @@ fn stamp(words: &str) -> Option<(f64, &str)> {
 }
 
 fn read_line(at: f64, rest: &str, section: usize) -> Line {
-    if rest.starts_with("C>S ") || rest.starts_with("S>C ") {
-        return Line::Packet(packet(at, rest, section));
+    if (rest.starts_with("C>S ") || rest.starts_with("S>C "))
+        && let Some(packet) = packet(at, rest, section)
+    {
+        return Line::Packet(packet);
     }
     if let Some(app) = rest.strip_prefix("APP ") {
         let (call, took) = match app.rsplit_once("(took ") {
@@ -256,7 +308,7 @@ fn read_line(at: f64, rest: &str, section: usize) -> Line {
     }
     if let Some(inject) = rest.strip_prefix("INJECT to ") {
         let to = usize::from(inject.starts_with('S'));
-        return Line::Inject { at, to, text: inject[3..].into() };
+        return Line::Inject { at, to, text: inject.get(3..).unwrap_or_default().into() };
     }
     if rest.starts_with("~state ") {
         return Line::State { at };
@@ -265,19 +317,15 @@ fn read_line(at: f64, rest: &str, section: usize) -> Line {
 }
 
 /// `C>S 34362>80 [S] seq 0 ack - len 0 sack1-2 **DROP** | C=… S=…`
-pub(crate) fn packet(at: f64, rest: &str, section: usize) -> Packet {
+pub(crate) fn packet(at: f64, rest: &str, section: usize) -> Option<Packet> {
     let (head, states) = rest.split_once(" |").unwrap_or((rest, ""));
     let mut words = head.split_whitespace();
-    let mut next = || words.next().expect("a packet's word");
-    let from = usize::from(next() == "S>C");
-    let (a, b) = next().split_once('>').expect("ports");
-    let flags = next().trim_matches(['[', ']']).to_owned();
-    next();
-    let seq = next().parse().expect("seq");
-    next();
-    let ack = next().parse().ok();
-    next();
-    let len = next().parse().expect("len");
+    let from = usize::from(words.next()? == "S>C");
+    let (a, b) = words.next()?.split_once('>')?;
+    let flags = words.next()?.trim_matches(['[', ']']).to_owned();
+    let seq = words.nth(1)?.parse().ok()?;
+    let ack = words.nth(1)?.parse().ok();
+    let len = words.nth(1)?.parse().ok()?;
     let mut sack = Vec::new();
     for word in head.split_whitespace().filter_map(|w| w.strip_prefix("sack")) {
         for block in word.split(',') {
@@ -292,22 +340,18 @@ pub(crate) fn packet(at: f64, rest: &str, section: usize) -> Packet {
         Some("REWRITE") => Mark::Rewrite,
         Some(other) => {
             let n = other.split(", ").nth(1).map_or("", |n| n.trim_end_matches(')'));
-            if other.contains("delay") {
-                Mark::Delay(n.parse().expect("a delay"))
-            } else {
-                Mark::Dup(n.parse().expect("copies"))
-            }
+            if other.contains("delay") { Mark::Delay(n.parse().ok()?) } else { Mark::Dup(n.parse().ok()?) }
         }
     };
     let mut found = [None, None];
     if let Some((c, s)) = states.trim().split_once(" S=") {
         found = [c.strip_prefix("C=").map(str::to_owned), Some(s.to_owned())];
     }
-    Packet {
+    Some(Packet {
         at,
         section,
         from,
-        ports: (a.parse().expect("port"), b.parse().expect("port")),
+        ports: (a.parse().ok()?, b.parse().ok()?),
         flags,
         seq,
         ack,
@@ -316,5 +360,5 @@ pub(crate) fn packet(at: f64, rest: &str, section: usize) -> Packet {
         mark,
         states: found,
         text: head.trim().into(),
-    }
+    })
 }
