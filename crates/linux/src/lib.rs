@@ -40,7 +40,7 @@ pub use agent::agent_main;
 pub use error::{LinuxError, NoPermission};
 pub use live::{ExecOutput, LiveBody, LiveEnd, LiveHost, LiveIface, LiveProgram, LiveWorld, ProgramResult};
 pub use netns::Netns;
-pub use permission::check_permission;
+pub use permission::{check_permission, enter_own_network};
 
 /// `uname -r`: the kernel that the hosts run on.
 pub fn kernel_release() -> String {

@@ -21,6 +21,20 @@ pub fn check_permission() -> Result<(), NoPermission> {
     }
 }
 
+/// Moves this process into a network namespace of its own, and without root into a user namespace that lets it make more:
+/// what [`crate::tun::TunHost`] and [`crate::Netns`] need. Call it before any thread starts.
+///
+/// # Errors
+/// What is missing, how to get it, and that our own stack needs none of it.
+pub fn enter_own_network() -> Result<(), NoPermission> {
+    crate::agent::namespace::enter_network().map_err(|failure| {
+        match explain("", &failure.what, failure.errno) {
+            LinuxError::Permission(p) => p,
+            other => NoPermission { missing: other.to_string(), hint: "run as root".into() },
+        }
+    })
+}
+
 fn try_everything() -> Result<(), LinuxError> {
     let mut agent = Agent::start("permission check")?;
     let tap = WantIface { name: "eth0".into(), ifindex: 2, mac: Some([2, 0, 0, 0, 0, 1]), mtu: 1500 };

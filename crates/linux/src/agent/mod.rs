@@ -9,7 +9,7 @@ pub(crate) mod calls;
 pub(crate) mod cmsg;
 mod commands;
 pub(crate) mod iface;
-mod namespace;
+pub(crate) mod namespace;
 pub(crate) mod probe;
 pub(crate) mod program;
 pub(crate) mod sockaddr;

@@ -16,7 +16,7 @@ pub(super) enum Side {
 
 /// Makes the namespaces and forks process 1 into them.
 pub(super) fn enter() -> Result<Side, Failure> {
-    make()?;
+    make(libc::CLONE_NEWNET | libc::CLONE_NEWPID)?;
     // A change of credentials clears the parent-death signal.
     sys::die_with_parent();
     // SAFETY: this process has one thread, so the child may do anything.
@@ -42,17 +42,17 @@ pub(super) fn enter() -> Result<Side, Failure> {
 }
 
 /// With the rights we have; else with those of a new user namespace.
-fn make() -> Result<(), Failure> {
-    const WANTED: libc::c_int = libc::CLONE_NEWNET | libc::CLONE_NEWPID;
-    match unshare(WANTED) {
+fn make(wanted: libc::c_int) -> Result<(), Failure> {
+    let names = if wanted & libc::CLONE_NEWPID == 0 { "CLONE_NEWNET" } else { "CLONE_NEWNET|CLONE_NEWPID" };
+    match unshare(wanted) {
         Ok(()) => return Ok(()),
         Err(e) if e.raw_os_error() == Some(libc::EPERM) => {}
-        Err(e) => return Err(Failure::new("unshare(CLONE_NEWNET|CLONE_NEWPID)", &e)),
+        Err(e) => return Err(Failure::new(format!("unshare({names})"), &e)),
     }
     // SAFETY: cannot fail and touch no memory.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    unshare(libc::CLONE_NEWUSER | WANTED)
-        .map_err(|e| Failure::new("unshare(CLONE_NEWUSER|CLONE_NEWNET|CLONE_NEWPID)", &e))?;
+    unshare(libc::CLONE_NEWUSER | wanted)
+        .map_err(|e| Failure::new(format!("unshare(CLONE_NEWUSER|{names})"), &e))?;
     // setgroups must be given up before an unprivileged process may map its group (CVE-2014-8989).
     for (file, content) in [
         ("/proc/self/setgroups", "deny".to_owned()),
@@ -62,6 +62,12 @@ fn make() -> Result<(), Failure> {
         std::fs::write(file, content).map_err(|e| Failure::new(format!("write {file}"), &e))?;
     }
     Ok(())
+}
+
+/// Moves this process, which has one thread, into a network namespace of its own, so that it may make others: with its
+/// own rights, or with those of a new user namespace.
+pub(crate) fn enter_network() -> Result<(), Failure> {
+    make(libc::CLONE_NEWNET)
 }
 
 fn unshare(flags: libc::c_int) -> io::Result<()> {

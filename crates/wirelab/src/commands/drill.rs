@@ -73,6 +73,10 @@ pub(crate) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
         }
     };
     let on_linux = args.on == "linux";
+    if on_linux && let Err(e) = linux::enter_own_network() {
+        out.error(e, None);
+        return Exit::Environment;
+    }
     // A kernel's clock is the machine's: scripts side by side would disturb each other's timing.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(if on_linux { 1 } else { cores });
