@@ -536,6 +536,17 @@ pub struct Twin {
     pub compare: Option<Vec<Compared>>,
     /// Why there is nothing to compare, when a run on the kernel makes no sense.
     pub skip: Option<String>,
+    /// `"uml"`: only kernels in virtual time are asked. The machine's own clock is too slow or too coarse for it, or its kernel
+    /// seldom has what it needs.
+    pub only: Option<TwinOnly>,
+}
+
+/// Which kernels are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TwinOnly {
+    /// A User-Mode Linux, whose clock is virtual.
+    Uml,
 }
 
 /// What the twin's verdict compares.

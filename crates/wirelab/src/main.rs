@@ -7,7 +7,7 @@ mod words;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use output::{Color, Output};
 
@@ -61,6 +61,8 @@ enum Command {
     Ladder(LadderArgs),
     /// Run scenarios on our stack and on real kernels, and say where they differ.
     Twin(TwinArgs),
+    /// Run the experiments behind kernel traces again, as scenarios, and hold them to the traces.
+    Replay(ReplayArgs),
     /// Make and list kernels for virtual time: User-Mode Linux.
     #[command(subcommand)]
     Kernel(KernelCommand),
@@ -200,6 +202,38 @@ pub(crate) struct TwinArgs {
     json: bool,
 }
 
+/// Arguments of `replay`.
+#[derive(Args)]
+pub(crate) struct ReplayArgs {
+    /// Traces, or folders of them (`*.txt`), such as crates/stack/tests/truth/traces-6.12-uml.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// `stack`; `uml`: a User-Mode Linux kernel, in virtual time; or `linux`: the kernel of this machine.
+    #[arg(long, default_value = "stack", value_name = "KIND")]
+    on: String,
+    /// Which User-Mode Linux; the newest unless said.
+    #[arg(long, value_name = "VERSION", value_parser = words::version)]
+    kernel: Option<String>,
+    /// Only these traces: `4h2`, or `4*` for all of 4.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Experiments side by side; by default one a processor.
+    #[arg(long, short, value_name = "N", value_parser = words::jobs, allow_negative_numbers = true)]
+    jobs: Option<usize>,
+    /// Keep the verdicts in this file, in the form of `scenarios/replays.tsv`.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Fail only when a verdict is another one than this file keeps.
+    #[arg(long, value_name = "FILE", conflicts_with = "write")]
+    check: Option<PathBuf>,
+    /// Run nothing: write the experiments as scenario files into this folder.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["write", "check", "json"])]
+    scenarios: Option<PathBuf>,
+    /// One JSON value instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
 /// What `kernel` does.
 #[derive(Subcommand)]
 pub(crate) enum KernelCommand {
@@ -333,7 +367,8 @@ pub(crate) struct DrillArgs {
     /// Scripts, or folders of them (`*.pkt`).
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// `stack`; `linux`: the kernel of this machine, in a namespace of its own (root); or `uml`: a User-Mode Linux kernel,
+    /// `stack`; `linux`: the kernel of this machine, in a namespace of its own (root, or where
+    /// user namespaces are allowed); or `uml`: a User-Mode Linux kernel,
     /// in virtual time.
     #[arg(long, default_value = "stack", value_name = "KIND")]
     on: String,
@@ -349,7 +384,7 @@ pub(crate) struct DrillArgs {
     /// Replace a word in the scripts by a value. May be repeated.
     #[arg(long, short = 'D', value_name = "SYMBOL=VALUE")]
     define: Vec<String>,
-    /// An option of packetdrill, such as `tolerance_usecs=10000`. May be repeated.
+    /// An option of packetdrill, such as `tolerance_usecs=10000`; `--tolerance_usecs=10000` is the same. May be repeated.
     #[arg(long, short, value_name = "NAME[=VALUE]")]
     option: Vec<String>,
     /// Whose behaviour our stack shows: 6.18 (the default), 6.12, 5.15, 4.4.
@@ -399,7 +434,8 @@ fn main() -> ExitCode {
     if let Some(code) = linux::uml::guest_main().or_else(linux::agent_main) {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(words::with_packetdrill_options(std::env::args_os(), &Cli::command()))
+    {
         Ok(cli) => cli,
         Err(e) => {
             let status = if e.use_stderr() { Exit::Usage } else { Exit::Ok };
@@ -417,6 +453,7 @@ fn main() -> ExitCode {
         Command::Show { name } => commands::list::show(&name, &mut out),
         Command::Ladder(args) => commands::ladder::ladder(&args, &mut out),
         Command::Twin(args) => commands::twin::twin(&args, &mut out),
+        Command::Replay(args) => commands::replay::replay(&args, &mut out),
         Command::Kernel(command) => commands::kernel::kernel(&command, &mut out),
         Command::Drill(args) => commands::drill::drill(&args, &mut out),
         Command::Score(args) => commands::score::score(&args, &mut out),

@@ -1,5 +1,36 @@
 //! Values of options, each with a message that says what it takes.
 
+use std::ffi::OsString;
+
+use drill::config::{Config, OptionError};
+
+/// A command line of `drill` may have packetdrill's own options as its users write them (`--tolerance_usecs=10000`): each
+/// becomes an `--option`.
+pub(crate) fn with_packetdrill_options(
+    args: impl Iterator<Item = OsString>,
+    cli: &clap::Command,
+) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let Some(drill) = args.iter().position(|a| a == "drill") else { return args };
+    let command = cli.find_subcommand("drill").expect("it is a command");
+    let ours = |name: &str| {
+        command.get_arguments().chain(cli.get_arguments()).any(|a| a.get_long() == Some(name))
+            || name == "help"
+    };
+    for at in drill + 1..args.len() {
+        let Some(text) = args[at].to_str().and_then(|t| t.strip_prefix("--")) else { continue };
+        let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v)));
+        let known = || !matches!(Config::default().set(name, value), Err(OptionError::Unknown(_)));
+        if name.is_empty() {
+            break;
+        }
+        if !ours(name) && known() {
+            args[at] = format!("--option={text}").into();
+        }
+    }
+    args
+}
+
 /// Most things side by side.
 const MAX_JOBS: usize = 256;
 
@@ -68,6 +99,42 @@ mod tests {
         }
         assert!(version("host").is_err());
         assert!(version_or_host("host").is_ok());
+    }
+
+    #[test]
+    fn packetdrills_options_are_told_from_ours() {
+        use clap::CommandFactory as _;
+        let changed = |words: &[&str]| -> Vec<String> {
+            let args = words.iter().map(|w| OsString::from(*w));
+            let all = with_packetdrill_options(args, &crate::Cli::command());
+            all.into_iter().map(|w| w.into_string().expect("text")).collect()
+        };
+        assert_eq!(
+            changed(&[
+                "wirelab",
+                "drill",
+                "a.pkt",
+                "--tolerance_usecs=10",
+                "--strict_segments",
+                "--json",
+                "--mtu=x"
+            ]),
+            [
+                "wirelab",
+                "drill",
+                "a.pkt",
+                "--option=tolerance_usecs=10",
+                "--option=strict_segments",
+                "--json",
+                "--option=mtu=x"
+            ]
+        );
+        for words in [
+            &["wirelab", "drill", "--define=A=1", "--verbose", "--no_such=1", "--", "--mss=5"][..],
+            &["wirelab", "run", "--mss=5"],
+        ] {
+            assert_eq!(changed(words), words);
+        }
     }
 
     #[test]

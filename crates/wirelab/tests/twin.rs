@@ -81,7 +81,7 @@ fn rows() -> Vec<(Plan, Duration)> {
     for entry in catalogue::all().iter().filter(|e| picked.split(',').any(|part| e.name.contains(part))) {
         let file = scenario::file::parse(entry.text, &entry.origin()).expect("the catalogue reads");
         let plan = scenario::plan(&file, &Overrides::default()).expect("the catalogue plans");
-        if plan.kernel && plan.twin_skip.is_none() {
+        if plan.kernel && plan.twin_skip.is_none() && !plan.twin_virtual {
             let outcome = scenario::run(&plan, &Targets::stack()).expect("the catalogue runs");
             rows.push((plan, outcome.journal.end.saturating_since(wire::Instant::ZERO)));
         }

@@ -119,6 +119,47 @@ fn rows_agree_in_virtual_time() {
     assert!(begin.elapsed() < Duration::from_secs(100), "syn-lost alone lasts 131 s");
 }
 
+/// Where the traces of a 6.12 kernel in virtual time are.
+fn traces() -> String {
+    format!("{}/../stack/tests/truth/traces-6.12-uml", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Losses of every kind of packet, delays, refusals; on our stack, then on the kernel.
+#[test]
+fn experiments_behind_the_traces_are_reproduced() {
+    let only = ["--only", "1b,2a,3a,4a,5g,10c,10f1"];
+    let replay = |on: &str| {
+        let out = wirelab(&["replay", &traces(), "--on", on]).args(only).output().expect("it starts");
+        assert!(out.status.success(), "on {on}: {}", text(&out));
+        assert!(text(&out).contains("7 of 7 reproduced"), "on {on}: {}", text(&out));
+    };
+    replay("stack");
+    if kernel("experiments_behind_the_traces_are_reproduced") {
+        replay("uml");
+    }
+}
+
+#[test]
+fn what_is_no_trace_is_said_and_not_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("x.txt");
+    let path = file.to_str().expect("a plain path");
+    let code = |args: &[&str]| {
+        let out = wirelab(&[&["replay"], args].concat()).output().expect("it starts");
+        (out.status.code(), text(&out))
+    };
+    for words in
+        ["", "hello", "1.0000 C>S x>y [S", "   [sysctls both={'a\n# nstat C: x=y\n0.0000 INJECT to S: ü"]
+    {
+        std::fs::write(&file, words).expect("written");
+        let (status, said) = code(&[path]);
+        assert!(status == Some(0) && said.contains("not expressible"), "{words:?}: {status:?} {said}");
+    }
+    assert_eq!(code(&["no/such"]).0, Some(2));
+    assert_eq!(code(&[path, "--only", "y"]).0, Some(2));
+    assert_eq!(code(&[path, "--on", "mars"]).0, Some(2));
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_killed_parent_leaves_no_kernel_and_no_folder() {

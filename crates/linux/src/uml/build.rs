@@ -163,7 +163,8 @@ fn no_source(path: &Path, why: String) -> UmlError {
 
 /// The archive in Debian's package: installed, or fetched by `apt-get download`, which needs no rights.
 fn package(version: &str, work: &Path, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, UmlError> {
-    let name = format!("linux-source-{version}");
+    // A whole release names the package of its series.
+    let name = format!("linux-source-{}", super::series(version));
     let archive = format!("usr/src/{name}.tar.xz");
     let installed = Path::new("/").join(&archive);
     if installed.is_file() {

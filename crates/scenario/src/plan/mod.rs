@@ -47,6 +47,8 @@ pub struct Plan {
     pub kernel: bool,
     /// Why there is nothing to compare with the real kernel, when the file says so.
     pub twin_skip: Option<String>,
+    /// Only kernels in virtual time are asked.
+    pub twin_virtual: bool,
     /// The seed of all randomness.
     pub seed: u64,
     /// The feature of the build that its programs need.
@@ -133,6 +135,7 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
         about: content.about.clone(),
         kernel: content.kernel,
         twin_skip: twin.skip.clone(),
+        twin_virtual: twin.only == Some(crate::file::TwinOnly::Uml),
         seed,
         needs: content.needs,
         hosts: content.hosts.keys().cloned().collect(),

@@ -31,11 +31,7 @@ pub(crate) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
         return unwritable(path, &e, "`--junit FILE` says where the XML goes", out);
     }
     if args.on == "uml" {
-        if args.junit.is_some() {
-            out.error("--junit is not written with --on uml", Some("--json gives the same verdicts"));
-            return Exit::Usage;
-        }
-        return super::inside::run_again(out);
+        return super::inside::drill(args, out);
     }
     let (options, variants, host) = match prepare(args) {
         Ok(all) => all,

@@ -7,7 +7,7 @@ use linux::uml::{self, Job, Kernel, Ran};
 use super::kernel::refused;
 use super::save::{can_save, save, unwritable};
 use crate::output::Output;
-use crate::{Exit, RunArgs};
+use crate::{DrillArgs, Exit, RunArgs};
 
 /// The longest that a run may take on the machine's own clock: minutes of virtual time take seconds.
 pub(super) const LIMIT: Duration = Duration::from_secs(300);
@@ -62,24 +62,42 @@ pub(super) fn run(args: &RunArgs, on: &str, kernel: &Kernel, out: &mut Output) -
     end(&ran, out)
 }
 
-/// Runs this very command line in the newest kernel, with `--on linux` for its `--on uml`.
-pub(super) fn run_again(out: &mut Output) -> Exit {
+/// Runs this very command line in the newest kernel, with `--on linux` for its `--on uml`. The file that `--junit` names is
+/// written outside.
+pub(super) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
+    const JUNIT: &str = "junit";
     let kernel = match uml::find(None) {
         Ok(kernel) => kernel,
         Err(e) => return refused(&e, out),
     };
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    for i in 0..words.len() {
-        if words[i] == "--on=uml" {
-            words[i] = "--on=linux".into();
-        } else if words[i] == "uml" && i > 0 && words[i - 1] == "--on" {
-            words[i] = "linux".into();
-        }
+    let words = drill_words(std::env::args().skip(1), &Job::file(JUNIT));
+    let ran = match uml::boot(&kernel, &Job { args: words, limit: LIMIT }) {
+        Ok(ran) => ran,
+        Err(e) => return refused(&e, out),
+    };
+    if let (Some(path), Ok(bytes)) = (&args.junit, std::fs::read(ran.file(JUNIT)))
+        && let Err(e) = save(path, |w| w.write_all(&bytes))
+    {
+        return unwritable(path, &e, "`--junit FILE` says where the XML goes", out);
     }
-    match uml::boot(&kernel, &Job { args: words, limit: LIMIT }) {
-        Ok(ran) => end(&ran, out),
-        Err(e) => refused(&e, out),
+    end(&ran, out)
+}
+
+/// The words inside: another ground, and another place for the file.
+fn drill_words(words: impl Iterator<Item = String>, junit: &str) -> Vec<String> {
+    let mut inside: Vec<String> = Vec::new();
+    for word in words {
+        let after = inside.last().map(String::as_str);
+        let word = match (after, word.split_once('=')) {
+            (Some("--on"), _) => "linux".into(),
+            (Some("--junit"), _) => junit.to_owned(),
+            (_, Some(("--on", _))) => "--on=linux".into(),
+            (_, Some(("--junit", _))) => format!("--junit={junit}"),
+            _ => word,
+        };
+        inside.push(word);
     }
+    inside
 }
 
 /// Passes on what was written inside, and how it ended.
@@ -99,6 +117,19 @@ fn end(ran: &Ran, out: &mut Output) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drill_inside_is_on_linux_and_writes_where_it_may() {
+        let inside = |words: &[&str]| drill_words(words.iter().map(|w| (*w).to_owned()), "/x");
+        assert_eq!(
+            inside(&["drill", "a", "--on", "uml", "--junit", "j.xml", "--json"]),
+            ["drill", "a", "--on", "linux", "--junit", "/x", "--json"]
+        );
+        assert_eq!(
+            inside(&["drill", "--on=uml", "--junit=j", "b"]),
+            ["drill", "--on=linux", "--junit=/x", "b"]
+        );
+    }
 
     #[test]
     fn the_word_uml_means_the_kernel_inside() {

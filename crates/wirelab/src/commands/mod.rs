@@ -10,6 +10,7 @@ pub(crate) mod kernel;
 pub(crate) mod ladder;
 pub(crate) mod list;
 mod referee;
+pub(crate) mod replay;
 pub(crate) mod run;
 mod save;
 pub(crate) mod score;

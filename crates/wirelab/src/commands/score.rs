@@ -24,6 +24,9 @@ const TRACES: [(&str, &str); 2] = [
     ("6.18.44", include_str!("../../../stack/tests/truth/status-6.18.txt")),
 ];
 
+/// What the last `replay --on uml --write` found: experiments behind the traces, run again on a kernel.
+const REPLAYS: &str = include_str!("../../../../scenarios/replays.tsv");
+
 /// What the last `score --packetdrill DIR --write` counted.
 const PACKETDRILL: &str = include_str!("../../../../scenarios/packetdrill.tsv");
 const HEADER: &str = "folder\tpassed\tkernel\tscripts";
@@ -75,6 +78,11 @@ pub(crate) fn score(args: &ScoreArgs, out: &mut Output) -> Exit {
             "traces       Linux {kernel:<24} {agree:>4} of {all:>4} agree packet by packet"
         ));
     }
+    for (kernel, (reproduced, all)) in replays() {
+        out.line(format_args!(
+            "experiments  Linux {kernel:<24} {reproduced:>4} of {all:>4} reproduced as scenarios"
+        ));
+    }
     packetdrill(&folders, out);
     Exit::Ok
 }
@@ -109,6 +117,19 @@ fn rows() -> BTreeMap<String, (usize, usize)> {
     for known in verdicts::all() {
         let (agree, all) = kernels.entry(known.kernel.clone()).or_default();
         *agree += usize::from(known.agrees());
+        *all += 1;
+    }
+    kernels
+}
+
+/// Experiments that were reproduced, and all that were asked for, of every kernel.
+fn replays() -> BTreeMap<String, (usize, usize)> {
+    let mut kernels: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for line in REPLAYS.lines().skip(1) {
+        let mut columns = line.split('\t').skip(1);
+        let (Some(kernel), Some(verdict)) = (columns.next(), columns.next()) else { continue };
+        let (reproduced, all) = kernels.entry(kernel.to_owned()).or_default();
+        *reproduced += usize::from(verdict == "reproduced");
         *all += 1;
     }
     kernels
@@ -198,12 +219,16 @@ fn json_of(folders: &BTreeMap<String, Folder>) -> serde_json::Value {
         let (agree, all) = traces(list);
         json!({ "kernel": kernel, "agree": agree, "traces": all })
     });
+    let experiments = replays()
+        .into_iter()
+        .map(|(kernel, (reproduced, all))| json!({ "kernel": kernel, "reproduced": reproduced, "experiments": all }));
     let packetdrill = folders.iter().map(
         |(name, f)| json!({ "folder": name, "passed": f.passed, "kernel": f.kernel, "scripts": f.scripts }),
     );
     json!({
         "catalogue": rows.collect::<Vec<_>>(),
         "traces": traces,
+        "experiments": experiments.collect::<Vec<_>>(),
         "packetdrill": packetdrill.collect::<Vec<_>>(),
     })
 }

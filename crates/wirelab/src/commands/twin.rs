@@ -37,7 +37,7 @@ pub(crate) fn twin(args: &TwinArgs, out: &mut Output) -> Exit {
         Ok(judges) => judges,
         Err(e) => return refused(&e, out),
     };
-    let scenarios = if args.all { rows() } else { args.scenarios.clone() };
+    let questions = if args.all { rows(&judges) } else { each(&args.scenarios, &judges) };
     // The user's mistakes come to light before minutes are spent.
     let checked: Vec<_> = args.scenarios.iter().filter_map(|s| super::run::check(s, out).err()).collect();
     if let Some(exit) = checked.first() {
@@ -48,7 +48,7 @@ pub(crate) fn twin(args: &TwinArgs, out: &mut Output) -> Exit {
     {
         return unwritable(path, &e, "`--write FILE` says where the verdicts go", out);
     }
-    let answers = ask(&scenarios, &judges, args.jobs, out);
+    let answers = ask(&questions, args.jobs, out);
     let mut exit = Exit::Ok;
     for answer in &answers {
         match &answer.verdict {
@@ -82,14 +82,27 @@ pub(crate) fn twin(args: &TwinArgs, out: &mut Output) -> Exit {
     exit
 }
 
-/// The rows that have a twin.
-fn rows() -> Vec<String> {
-    let has_twin = |entry: &&catalogue::Entry| {
-        let file = scenario::file::parse(entry.text, &entry.origin()).ok();
-        let plan = file.and_then(|file| scenario::plan(&file, &Overrides::default()).ok());
-        plan.is_some_and(|plan| plan.kernel && plan.twin_skip.is_none())
+/// A scenario and a kernel to ask about it.
+type Question<'a> = (String, &'a Judge);
+
+/// Every kernel about every scenario.
+fn each<'a>(scenarios: &[String], judges: &'a [Judge]) -> Vec<Question<'a>> {
+    scenarios.iter().flat_map(|s| judges.iter().map(|j| (s.clone(), j))).collect()
+}
+
+/// The rows that have a twin, on every kernel that is to be asked about them.
+fn rows(judges: &[Judge]) -> Vec<Question<'_>> {
+    let plan = |entry: &catalogue::Entry| {
+        let file = scenario::file::parse(entry.text, &entry.origin()).ok()?;
+        scenario::plan(&file, &Overrides::default()).ok()
     };
-    catalogue::all().iter().filter(has_twin).map(|entry| entry.name.to_owned()).collect()
+    let mut questions = Vec::new();
+    for entry in catalogue::all() {
+        let Some(plan) = plan(entry).filter(|p| p.kernel && p.twin_skip.is_none()) else { continue };
+        let fits = |judge: &&Judge| !plan.twin_virtual || matches!(judge, Judge::Uml(_));
+        questions.extend(judges.iter().filter(fits).map(|judge| (entry.name.to_owned(), judge)));
+    }
+    questions
 }
 
 fn judges(wanted: &[String]) -> Result<Vec<Judge>, uml::UmlError> {
@@ -104,20 +117,18 @@ fn judges(wanted: &[String]) -> Result<Vec<Judge>, uml::UmlError> {
 }
 
 /// Asks every kernel about every scenario, some at a time; answers in the order of the questions.
-fn ask(scenarios: &[String], judges: &[Judge], jobs: Option<usize>, out: &mut Output) -> Vec<Answer> {
+fn ask(questions: &[Question<'_>], jobs: Option<usize>, out: &mut Output) -> Vec<Answer> {
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let questions: Vec<(&String, &Judge)> =
-        scenarios.iter().flat_map(|s| judges.iter().map(move |j| (s, j))).collect();
     let left: Mutex<VecDeque<usize>> = Mutex::new((0..questions.len()).collect());
     let (send, receive) = std::sync::mpsc::channel();
     let mut answers: Vec<Option<Answer>> = questions.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(questions.len()) {
-            let (send, left, questions) = (send.clone(), &left, &questions);
+            let (send, left) = (send.clone(), &left);
             scope.spawn(move || {
                 let next = || left.lock().expect("no thread panics with it").pop_front();
                 while let Some(i) = next() {
-                    let (scenario, judge) = questions[i];
+                    let (scenario, judge) = &questions[i];
                     // The receiver lives until all threads have ended.
                     let _ = send.send((i, Answer::get(scenario, judge)));
                 }
