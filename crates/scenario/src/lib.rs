@@ -34,6 +34,6 @@ pub use file::{File, schema};
 pub use outcome::{Checked, FaultReport, Outcome, ProgramReport};
 pub use overrides::Overrides;
 pub use plan::{Plan, plan};
-pub use run::{RunError, run};
+pub use run::{RunError, run, run_on_wheel};
 pub use targets::{Target, Targets};
 pub use twin::{Verdict, twin};

@@ -61,6 +61,15 @@ pub fn run(plan: &Plan, targets: &Targets) -> Result<Outcome, RunError> {
     run_with(plan, targets, granularity)
 }
 
+/// Runs a plan as [`run`] does, with timers of our hosts that fire as the given clock's do.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run_on_wheel(plan: &Plan, targets: &Targets, granularity: Granularity) -> Result<Outcome, RunError> {
+    targets.check(plan.hosts.iter().map(String::as_str)).map_err(RunError::Target)?;
+    run_with(plan, targets, granularity)
+}
+
 /// The tick of the kernel that hosts of ours stand beside.
 pub(crate) fn kernel_clock() -> Granularity {
     Granularity::Wheel { hz: kernel_hz() }

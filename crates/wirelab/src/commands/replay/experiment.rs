@@ -1,7 +1,7 @@
 //! An experiment of a kernel trace as a scenario file: the same calls at the same times on two hosts, the same packets lost,
 //! in the scenario language and nothing else. What it cannot say is told with its reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use traces::{Do, Host, Mark, Script, Step, Trace};
@@ -269,8 +269,8 @@ fn expected(call: &str, result: &str) -> Option<String> {
 
 /// Steps that share a variable are of one process; the order stays.
 fn groups<'a>(steps: &[(f64, &'a Step)]) -> Vec<Vec<(f64, &'a Step)>> {
-    let names: Vec<&str> = steps.iter().filter_map(|(_, s)| s.bind.as_deref()).collect();
-    let uses = |step: &Step| -> Vec<&str> {
+    let names: BTreeSet<&str> = steps.iter().filter_map(|(_, s)| s.bind.as_deref()).collect();
+    let uses = |step: &Step| -> BTreeSet<&str> {
         let text = match &step.what {
             Do::Call(text) | Do::Loop(text) => text.as_str(),
             Do::Scheduled => "(s)",
@@ -281,7 +281,7 @@ fn groups<'a>(steps: &[(f64, &'a Step)]) -> Vec<Vec<(f64, &'a Step)>> {
         names.iter().filter(used).copied().collect()
     };
     // Each group with the names that it has.
-    let mut groups: Vec<(Vec<&str>, Vec<usize>)> = Vec::new();
+    let mut groups: Vec<(BTreeSet<&str>, Vec<usize>)> = Vec::new();
     let mut alone = Vec::new();
     for (n, (_, step)) in steps.iter().enumerate() {
         let mut own = uses(step);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use scenario::{Outcome, Overrides, Targets};
-use stack::record::{Journal, What};
+use stack::Granularity;
+use stack::record::{Journal, Record, What};
 use traces::{Conns, Differences, Do, Mark, Packet, Tolerance, packets};
 use wire::ethernet;
 use wire::ip::Protocol;
@@ -14,9 +15,6 @@ use super::experiment::{Experiment, HOSTS};
 /// A wheel's step is an eighth of the wait, and where the kernel's clock stood in it is an accident of its boot; ticks are
 /// rounded up, and the trace's stamps too.
 const TOLERANCE: Tolerance = Tolerance { seconds: 0.0125, share: 0.135 };
-/// How long programs hold their sockets while the end of a section is looked for, and what a world runs on after them.
-const HOLD: f64 = 1.0;
-const SETTLE: f64 = 1.0;
 /// Pause after a section when the script does not say.
 const GAP: f64 = 0.3;
 
@@ -39,8 +37,10 @@ pub(super) fn prepare(experiment: &mut Experiment) -> Result<String, String> {
     let shown = experiment.script.map.first().copied().unwrap_or(0);
     while experiment.begins.len() < experiment.sections() {
         let section = experiment.begins.len() - 1;
-        let outcome = run(&experiment.file(&format!("sleep {HOLD}s"))?, &Targets::stack())?;
-        let end = outcome.journal.end.as_secs_f64() - HOLD - SETTLE;
+        let outcome = run(&experiment.file("sleep 1s")?, &Targets::stack())?;
+        let done = |r: &&Record| matches!(r.what, What::Return { .. } | What::Admin { .. });
+        let last = outcome.journal.records.iter().filter(done).map(|r| r.at.as_secs_f64());
+        let end = last.fold(experiment.begins[section], f64::max);
         let gap = experiment.script.gaps.get(section).copied().unwrap_or(GAP);
         if section < shown {
             for p in seen(&outcome.journal).iter().filter(|p| p.at <= end) {
@@ -59,7 +59,9 @@ fn run(text: &str, targets: &Targets) -> Result<Outcome, String> {
     };
     let file = scenario::file::parse(text, "experiment").map_err(told)?;
     let plan = scenario::plan(&file, &Overrides::default()).map_err(told)?;
-    scenario::run(&plan, targets).map_err(|e| e.to_string())
+    // On our stack with the clock of the traces' kernel.
+    scenario::run_on_wheel(&plan, targets, Granularity::Wheel { hz: linux::uml::HZ })
+        .map_err(|e| e.to_string())
 }
 
 /// Runs the experiment whole.
