@@ -69,7 +69,7 @@ pub(crate) fn drill(args: &DrillArgs, out: &mut Output) -> Exit {
         }
     };
     let on_linux = args.on == "linux";
-    if on_linux && let Err(e) = linux::enter_own_network() {
+    if on_linux && let Err(e) = kernel_hosts() {
         out.error(e, None);
         return Exit::Environment;
     }
@@ -106,6 +106,13 @@ pub(crate) fn options(args: &DrillArgs) -> Vec<(String, Option<String>)> {
     }
     options.extend(args.define.iter().map(|d| ("define".to_owned(), Some(d.clone()))));
     options
+}
+
+/// Whether hosts on this machine's kernel can be made, as root or in a user namespace; one is, and is gone again. No thread
+/// may have started yet.
+fn kernel_hosts() -> Result<(), String> {
+    linux::enter_own_network().map_err(|e| e.to_string())?;
+    Kernel.make(&drill::config::Config::default()).map(drop)
 }
 
 type Prepared = (Vec<(String, Option<String>)>, Vec<Variant>, Box<dyn Host>);
