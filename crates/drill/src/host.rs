@@ -272,6 +272,10 @@ impl Target for StackTarget {
         self.returned.take()
     }
 
+    fn counters(&mut self) -> Vec<(String, u64)> {
+        shell::Machine::counters(self)
+    }
+
     fn shell(&mut self, text: &str, dir: &Path) -> Result<(), ShellError> {
         let mut memory = core::mem::take(&mut self.memory);
         let result = shell::run(self, &mut memory, text, dir);

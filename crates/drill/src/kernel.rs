@@ -111,6 +111,11 @@ impl Target for KernelTarget {
         Some((at, answer))
     }
 
+    fn counters(&mut self) -> Vec<(String, u64)> {
+        let files = self.host.shell("cat /proc/net/snmp /proc/net/netstat", Path::new("/"));
+        files.map_or_else(|_| Vec::new(), |output| counters(&output.stdout))
+    }
+
     fn shell(&mut self, text: &str, dir: &Path) -> Result<(), ShellError> {
         match self.host.shell(text, dir) {
             Ok(output) if output.status == Some(0) => Ok(()),
@@ -121,6 +126,22 @@ impl Target for KernelTarget {
             Err(e) => Err(ShellError::Failed(format!("/bin/sh: {e}"))),
         }
     }
+}
+
+/// The files have lines in pairs, `Tcp: names…` and `Tcp: numbers…`.
+fn counters(text: &str) -> Vec<(String, u64)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for pair in lines.chunks_exact(2) {
+        let (names, numbers) = (pair[0].split_whitespace(), pair[1].split_whitespace());
+        let prefix = pair[0].split(':').next().unwrap_or_default();
+        for (name, n) in names.zip(numbers).skip(1) {
+            if let Ok(n @ 1..) = n.parse() {
+                found.push((format!("{prefix}{name}"), n));
+            }
+        }
+    }
+    found
 }
 
 /// Makes a request in the calling thread.

@@ -127,6 +127,9 @@ pub trait Target: Send {
 
     /// A command line (several lines, `;`, `&&`, …) in the folder `dir`.
     fn shell(&mut self, text: &str, dir: &Path) -> Result<(), ShellError>;
+
+    /// The host's counters that are not zero, by their `nstat` names, in no order.
+    fn counters(&mut self) -> Vec<(String, u64)>;
 }
 
 /// Makes a fresh host for every script.

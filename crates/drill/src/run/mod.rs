@@ -237,6 +237,7 @@ impl Run<'_> {
         self.reap()?;
         if self.config.observe {
             self.observe_packets();
+            self.observe_counters();
         }
         if let Some(pending) = &self.pending {
             self.line = pending.line;

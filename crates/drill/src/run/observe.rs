@@ -112,6 +112,16 @@ impl Run<'_> {
         self.happened.push(Happened { at, line, kind: HappenedKind::Outbound, text });
     }
 
+    /// Notes at the end what TCP has counted.
+    pub(super) fn observe_counters(&mut self) {
+        let mut counters = self.target.counters();
+        counters.retain(|(name, _)| name.starts_with("Tcp"));
+        counters.sort();
+        let words: Vec<String> = counters.iter().map(|(name, n)| format!("{name}={n}")).collect();
+        self.line = 0;
+        self.note(HappenedKind::Code, words.join(" "));
+    }
+
     /// Notes what is known of the connection now, if there is one.
     pub(super) fn observe_info(&mut self) -> Step {
         let Some(fd) = self.socks.under_test().filter(|s| s.protocol == 6).and_then(|s| s.live_fd) else {

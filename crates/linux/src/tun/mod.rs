@@ -38,6 +38,8 @@ pub fn clock_of_wall(wall_ns: u64) -> u64 {
 pub struct ShellOutput {
     /// Its exit status; `None` when a signal ended it.
     pub status: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
     /// What it wrote to stderr.
     pub stderr: String,
 }
@@ -124,12 +126,13 @@ impl<R: Send + 'static> TunHost<R> {
         let (text, dir) = (text.to_owned(), dir.to_owned());
         let run = move || {
             let mut sh = Command::new("/bin/sh");
-            sh.arg("-c").arg(text).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null());
+            sh.arg("-c").arg(text).current_dir(dir).stdin(Stdio::null());
             // packetdrill's scripts name their restore files by it.
             sh.env("PACKETDRILL_PID", std::process::id().to_string());
             let output = sh.output()?;
-            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            Ok(ShellOutput { status: output.status.code(), stderr })
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+            Ok(ShellOutput { status: output.status.code(), stdout, stderr })
         };
         self.shell.call(run, PATIENCE).unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }

@@ -182,9 +182,33 @@ impl Stack {
                 }
             }
             SockOpt::SO_RCVLOWAT => {
-                let lowat = u32::try_from(sock.opts.rcvlowat).unwrap_or(1);
+                // tcp_set_rcvlowat: no more than half the buffer may become; the buffer grows until the mark fits.
+                let locked = sock.prep.rcvbuf_locked;
+                let most = match &sock.tcb {
+                    Some(tcb) if locked => tcb.rx.rcvbuf >> 1,
+                    None if locked => sock.opts.rcvbuf >> 1,
+                    _ => u32::try_from(self.sysctl.ns.tcp_rmem[2]).unwrap_or(u32::MAX) >> 1,
+                };
+                let lowat = u32::try_from(sock.opts.rcvlowat).unwrap_or(1).min(most).max(1);
+                sock.opts.rcvlowat = i32::try_from(lowat).unwrap_or(i32::MAX);
+                match &mut sock.tcb {
+                    Some(tcb) => {
+                        tcb.rx.rcvlowat = lowat;
+                        if !locked {
+                            tcb.rcvbuf_for_lowat(lowat);
+                        }
+                    }
+                    None if !locked => {
+                        sock.opts.rcvbuf = sock.opts.rcvbuf.max(lowat.saturating_mul(2));
+                    }
+                    None => {}
+                }
+            }
+            SockOpt::SO_OOBINLINE => {
+                let on = sock.opts.oob_inline;
+                sock.prep.user.oob_inline = on;
                 if let Some(tcb) = &mut sock.tcb {
-                    tcb.rx.rcvlowat = lowat;
+                    tcb.user.oob_inline = on;
                 }
             }
             SockOpt::SO_KEEPALIVE => {

@@ -209,9 +209,6 @@ impl Tcb {
             }
             return Err(DropReason::TcpTooOldAck);
         }
-        if flags.update_ts_recent && cx.profile >= KernelProfile::V6_12 {
-            self.replace_ts_recent(cx, seg.seq); // an old ACK can carry new data
-        }
         if seg.header.options.has_sack() && self.opts.sack {
             let mut sack = SackState {
                 first_sackt: None,
@@ -323,6 +320,11 @@ impl Tcb {
         if self.rtx.is_empty() {
             self.chrono.stop(cx.now, Chrono::Busy, self.unsent.is_empty());
         }
+        if self.recovery.packets_out == 0 && !self.is_reno() {
+            // FASTRETRANS_DEBUG, which is on: what leaked is forgotten.
+            let r = &mut self.recovery;
+            (r.lost_out, r.sacked_out, r.retrans_out) = (0, 0, 0);
+        }
         self.data.acknowledge(self.snd.una, cx.chunks);
         self.mem_reclaim(cx);
         if self.notes.is_some() {
@@ -330,6 +332,7 @@ impl Tcb {
         }
         if self.snd.urg_mode && self.snd.up.between(prior_snd_una, self.snd.una) {
             self.snd.up = self.snd.una;
+            self.snd.urg_mode = false;
         }
         let head_sent = self.rtx.head().map(|h| (h.sacked.acked, h.sent));
         if head_sent.is_some_and(|(acked, _)| acked) {

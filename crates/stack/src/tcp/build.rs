@@ -64,7 +64,7 @@ impl Tcb {
         let ect = self.ecn_send(skb, &mut flags, is_syn);
         let mut header = self.header(skb.seq, flags, window, options);
         if self.snd.urg_mode && !is_syn {
-            self.set_urgent(&mut header, skb);
+            self.set_urgent(&mut header, skb.seq);
         }
         if flags.contains(Flags::ACK) {
             self.event_ack_sent();
@@ -82,6 +82,9 @@ impl Tcb {
         if cx.no_route {
             cx.count(if self.remote.is_ipv4() { Counter::IpOutNoRoutes } else { Counter::Ip6OutNoRoutes });
             return false;
+        }
+        if skb.pcount == 1 && !is_syn && self.larger_than_way(cx, len) {
+            return false; // EMSGSIZE
         }
         if cx.queue_full {
             self.enter_cwr(cx); // local congestion
@@ -180,10 +183,18 @@ impl Tcb {
         self.clear_delayed_ack();
     }
 
+    /// `tcp_acceptable_seq`: a number that the peer takes though its window has shrunk; less than one step of its scale does
+    /// not count as shrunk.
+    fn acceptable_seq(&self) -> SeqNum {
+        let beyond = self.snd.nxt - self.wnd_end();
+        let rounding = if self.opts.wscale { 1 << self.rcv.wscale } else { 1 };
+        if beyond < rounding { self.snd.nxt } else { self.wnd_end() }
+    }
+
     /// `tcp_send_ack`
     pub(crate) fn send_ack(&mut self, cx: &mut Cx<'_>) {
         if self.state != State::Close {
-            self.send_control(cx, self.snd.nxt, Flags::ACK);
+            self.send_control(cx, self.acceptable_seq(), Flags::ACK);
         }
     }
 
@@ -195,7 +206,10 @@ impl Tcb {
         if self.opts.ecn && self.ecn.demand_cwr && flags.contains(Flags::ACK) {
             flags = flags.with(Flags::ECE);
         }
-        let header = self.header(seq, flags, window, options);
+        let mut header = self.header(seq, flags, window, options);
+        if self.snd.urg_mode {
+            self.set_urgent(&mut header, seq);
+        }
         self.event_ack_sent();
         cx.count(Counter::TcpOutSegs);
         self.totals.segs_out += 1;
@@ -211,9 +225,8 @@ impl Tcb {
     /// `tcp_send_active_reset`
     pub(crate) fn send_active_reset(&mut self, cx: &mut Cx<'_>) {
         cx.count(Counter::TcpOutRsts);
-        // tcp_acceptable_seq: inside the peer's window.
-        let seq = if self.wnd_end().before(self.snd.nxt) { self.wnd_end() } else { self.snd.nxt };
-        let options = self.timestamps(cx).map_or(Options::EMPTY, Options::of_timestamps);
+        let seq = self.acceptable_seq();
+        let options = self.established_options(cx);
         let window = self.select_window(cx);
         let header = self.header(seq, Flags::RST.with(Flags::ACK), window, options);
         cx.count(Counter::TcpOutSegs);
@@ -228,15 +241,15 @@ impl Tcb {
     }
 
     /// Marks the segment that reaches the urgent byte.
-    fn set_urgent(&self, header: &mut Header, skb: &Skb) {
+    fn set_urgent(&self, header: &mut Header, seq: SeqNum) {
         let up = self.snd.up;
-        if !skb.seq.before(up) {
+        if !seq.before(up) {
             return;
         }
-        if up.between(skb.seq + 1, skb.seq + 0xffff) {
-            header.urgent = u16::try_from(up - skb.seq).expect("below 2^16");
+        if up.between(seq + 1, seq + 0xffff) {
+            header.urgent = u16::try_from(up - seq).expect("below 2^16");
             header.flags = header.flags.with(Flags::URG);
-        } else if (skb.seq + 0xffff).after(self.snd.nxt) {
+        } else if (seq + 0xffff).after(self.snd.nxt) {
             header.urgent = 0xffff;
             header.flags = header.flags.with(Flags::URG);
         }

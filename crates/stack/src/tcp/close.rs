@@ -53,7 +53,8 @@ impl Tcb {
             }
             State::CloseWait | State::Closing | State::LastAck | State::SynSent | State::Close => {}
         }
-        // Out-of-order data behind a FIN is nonsense.
+        // Out-of-order data behind a FIN is nonsense, and what was to be told of it (tcp_sack_reset).
+        self.rx.dsack = None;
         if !self.rx.out_of_order.is_empty() {
             for seg in self.rx.out_of_order.drain(..) {
                 self.rx.rmem -= seg.truesize;

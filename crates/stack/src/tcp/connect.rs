@@ -149,8 +149,8 @@ impl Tcb {
         let mtu = self.path_mtu;
         self.sync_mss(cx, mtu);
         let space = window_from_space(self.rx.rcvbuf, self.rx.scaling_ratio);
-        let ts = if cx.sysctl.tcp_timestamps != 0 { 12 } else { 0 };
-        let _ = ts; // the first window is cut to whole segments of the advertised size, options not counted
+        self.ts.offered = cx.sysctl.tcp_timestamps != 0;
+        // The first window is cut to whole segments of the advertised size, options not counted.
         let first = initial_window(
             cx.sysctl,
             space,
@@ -158,7 +158,8 @@ impl Tcb {
             self.user.window_clamp,
             cx.sysctl.tcp_window_scaling != 0,
             self.rx.rcvbuf_locked,
-        );
+        )
+        .at_most(self.way.initrwnd, u32::from(self.rcv.advmss));
         self.initialize_rcv_mss(); // the window is not known yet: the least
         self.rcv.wnd = first.rcv_wnd;
         self.rcv.ssthresh = first.rcv_wnd;

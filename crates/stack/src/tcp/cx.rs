@@ -86,6 +86,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) queue_full: bool,
     /// There is no route: what is to be sent fails (`-EHOSTUNREACH` of `ip_queue_xmit`), and stays where it is.
     pub(crate) no_route: bool,
+    /// What the way takes now; a connection learns of it with its next look at the route.
+    pub(crate) way_mtu: u32,
     /// State changes of this step, for records.
     pub(crate) transitions: &'a mut Vec<(State, State)>,
 }

@@ -8,6 +8,7 @@ use super::input::Segment;
 use super::rx::ackpolicy::MAX_QUICKACKS;
 use super::skb::Skb;
 use super::tcb::Tcb;
+use crate::KernelProfile;
 
 /// The ECN bits of TOS and traffic class.
 const ECN_MASK: u8 = 3;
@@ -56,6 +57,13 @@ impl Tcb {
                 self.with_cc(cx, |cc, c| cc.cwnd_event(c, CaEvent::EcnNoCe));
                 self.ecn.seen = true;
             }
+        }
+    }
+
+    /// `tcp_ecn_received_counters`: a connection without ECN notes that there are marks all the same (6.18), for `TCP_INFO`.
+    pub(crate) fn ecn_received(&mut self, cx: &Cx<'_>, seg: &Segment) {
+        if cx.profile >= KernelProfile::V6_18 && !self.opts.ecn && seg.tos & ECN_MASK != 0 {
+            self.ecn.seen = true;
         }
     }
 

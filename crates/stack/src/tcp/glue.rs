@@ -57,9 +57,11 @@ impl Stack {
         let queue_full = self.tcp.full_queue.is_some()
             && self.tcp.socks[id].dst.map(|(_, dst)| dst.ifindex) == self.tcp.full_queue;
         let no_route = self.tcp.socks[id].dst.is_none();
+        let way_mtu = self.tcp.socks[id].dst.map_or(u32::MAX, |(_, dst)| dst.mtu);
         let mut cx = Cx {
             queue_full,
             no_route,
+            way_mtu,
             now,
             sysctl: &self.sysctl.ns,
             profile: self.config.profile,

@@ -91,12 +91,16 @@ impl Tcb {
         w.u8(u8::from(r.rate_app_limited) | (self.fo.client_fail as u8) << 1); // two bits
         w.u32(us(self.rto));
         w.u32(us(self.ack.ato));
-        // Until the SYN is answered, no option means the default.
+        // Until the SYN is answered, no option means the default, less the timestamps that it offers.
         let clamp = match self.opts.mss_clamp {
-            u16::MAX if self.state == State::SynSent => super::options::default_mss(self.remote.ip()),
+            u16::MAX if matches!(self.state, State::SynSent | State::Close) => {
+                super::options::default_mss(self.remote.ip())
+            }
             _ => u16::MAX,
         };
-        w.u32(self.mss.min(clamp).into());
+        let waits = self.state == State::SynSent || self.opts.mss_clamp == u16::MAX;
+        let options = if !self.ts.ok && self.ts.offered && waits { 12 } else { 0 };
+        w.u32((self.mss.min(clamp) - options).into());
         w.u32(self.ack.rcv_mss.into());
         w.u32(r.packets_out);
         w.u32(r.sacked_out);
@@ -135,7 +139,7 @@ impl Tcb {
         w.u64(self.totals.bytes_sent);
         w.u64(self.totals.bytes_retrans);
         w.u32(self.totals.dsack_dups);
-        w.u32(self.totals.reord_seen);
+        w.u32(self.recovery.reord_seen);
         w.u32(self.rx.ooo_packets);
         w.u32(self.snd.wnd);
         w.u32(self.rcv.wnd);
@@ -221,7 +225,7 @@ impl Tcb {
             ("lost", r.lost_out),
             ("sacked", r.sacked_out),
             ("dsack_dups", t.dsack_dups),
-            ("reord_seen", t.reord_seen),
+            ("reord_seen", r.reord_seen),
             ("rcv_space", self.rx.space),
             ("rcv_ssthresh", self.rcv.ssthresh),
             ("notsent", (self.snd.write_seq - self.snd.nxt).max(0) as u32), // not negative

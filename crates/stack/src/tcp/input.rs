@@ -85,6 +85,7 @@ impl Tcb {
         }
         let flags = AckFlags { slowpath: true, update_ts_recent: true, ..AckFlags::default() };
         self.process_ack(cx, seg, flags)?;
+        self.ecn_received(cx, seg);
         self.rcv_rtt_measure_ts(cx, seg);
         self.urgent_arrives(cx, seg);
         let dropped = self.data_queue(cx, seg).err();
@@ -130,6 +131,10 @@ impl Tcb {
         }
         self.process_ack(cx, seg, AckFlags::default())?;
         self.data_snd_check(cx);
+        self.ecn_received(cx, seg);
+        if self.ts.saw {
+            self.rx.rtt_last_tsecr = self.ts.rcv_tsecr; // data that echoes the same measures nothing
+        }
         Ok(())
     }
 
@@ -139,6 +144,7 @@ impl Tcb {
         }
         self.rcv_rtt_measure_ts(cx, seg);
         cx.count(Counter::TcpExtTCPHPHits);
+        self.ecn_received(cx, seg);
         self.rx.dsack = None;
         self.queue_predicted(cx, seg);
         if seg.ack == self.snd.una {

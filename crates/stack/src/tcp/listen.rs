@@ -216,7 +216,8 @@ impl Stack {
             clamp = space;
         }
         let mss = u32::from(advmss) - if offered.timestamps.is_some() { 12 } else { 0 };
-        let window = initial_window(&self.sysctl.ns, space, mss, clamp, offered.wscale.is_some(), locked);
+        let window = initial_window(&self.sysctl.ns, space, mss, clamp, offered.wscale.is_some(), locked)
+            .at_most(way.initrwnd, mss);
         let flags = header.flags;
         let not_ect = syn.meta.tos & 3 == 0;
         // tcp_ecn_create_request: ECT on a SYN is a broken network, unless the other bits say a newer protocol.

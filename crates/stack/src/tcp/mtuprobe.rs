@@ -2,7 +2,10 @@
 //!
 //! Linux: tcp_output.c `tcp_sync_mss`, `tcp_mtu_to_mss`, `tcp_mtu_probe`; tcp_timer.c `tcp_mtu_probing`.
 
-use wire::tcp::SeqNum;
+use core::time::Duration;
+
+use wire::Instant;
+use wire::tcp::{Flags, SeqNum};
 
 use super::cx::Cx;
 use super::tcb::Tcb;
@@ -18,6 +21,8 @@ pub(crate) struct MtuProbe {
     pub(crate) search_high: u32,
     /// The probe in flight.
     pub(crate) probe: Option<Probe>,
+    /// When the search began: a finished one is begun anew after `tcp_probe_interval`.
+    pub(crate) since: Instant,
 }
 
 /// A segment that is larger than usual, to find out.
@@ -74,6 +79,7 @@ impl Tcb {
         let base = u32::try_from(cx.sysctl.tcp_base_mss).unwrap_or(1024);
         self.mtup.search_low = self.mss_to_mtu(base);
         self.mtup.probe = None;
+        self.mtup.since = cx.now;
     }
 
     /// `tcp_sync_mss`: the path MTU (or the peer's window) changed.
@@ -102,6 +108,7 @@ impl Tcb {
             self.mtup.search_low = self.mss_to_mtu(mss);
         } else {
             self.mtup.enabled = true;
+            self.mtup.since = cx.now;
         }
         let mtu = self.path_mtu;
         self.sync_mss(cx, mtu);
@@ -139,6 +146,9 @@ impl Tcb {
         let old = u64::from(self.mss_to_mtu(self.mss.into()));
         let cwnd = (u64::from(self.window.cwnd) * old / u64::from(probe.size).max(1)).max(1);
         self.window.cwnd = u32::try_from(cwnd).unwrap_or(u32::MAX);
+        self.window.cwnd_cnt = 0;
+        self.window.used_stamp = cx.now;
+        self.window.ssthresh = self.current_ssthresh();
         self.mtup.search_low = probe.size;
         self.mtup.probe = None;
         let mtu = self.path_mtu;
@@ -148,7 +158,6 @@ impl Tcb {
 
     /// `tcp_mtu_probe`: sends one segment of a size half way between what passes and what does not.
     pub(crate) fn mtu_probe(&mut self, cx: &mut Cx<'_>) -> Probing {
-        const THRESHOLD: u32 = 8;
         let ready = self.mtup.enabled
             && self.mtup.probe.is_none()
             && self.recovery.ca_state == super::cc::CaState::Open
@@ -160,7 +169,9 @@ impl Tcb {
         let mss = u32::from(self.current_mss());
         let size = self.mtu_to_mss(cx.sysctl, u32::midpoint(self.mtup.search_high, self.mtup.search_low));
         let interval = self.mtup.search_high.saturating_sub(self.mtup.search_low);
-        if size > self.mtu_to_mss(cx.sysctl, self.mtup.search_high) || interval < THRESHOLD {
+        let threshold = u32::try_from(cx.sysctl.tcp_probe_threshold).unwrap_or(0);
+        if size > self.mtu_to_mss(cx.sysctl, self.mtup.search_high) || interval < threshold {
+            self.mtu_check_reprobe(cx);
             return Probing::No;
         }
         let needed = size + (self.recovery.reordering + 1) * mss;
@@ -174,19 +185,66 @@ impl Tcb {
         if self.in_flight() + 2 > self.window.cwnd {
             return if self.in_flight() == 0 { Probing::No } else { Probing::Wait };
         }
-        // The first unsent entry may be shorter than the probe: only a long one is used.
-        let Some(head) = self.unsent.front().filter(|h| h.len() >= size) else { return Probing::No };
-        let start = head.seq;
-        let probe_mss = u16::try_from(size).expect("below 64 KiB");
-        if head.len() > size {
-            self.split_unsent(cx, size, probe_mss);
+        if !self.gather_head(cx, size) {
+            return Probing::No;
         }
-        self.unsent.front_mut().expect("it was there").set_segments(probe_mss);
+        let start = self.snd.nxt;
+        // What is too large for the interface does not even leave; write_xmit cuts it to size again.
         if !self.send_head(cx) {
-            return Probing::Wait;
+            return Probing::No;
         }
         self.window.cwnd -= 1;
         self.mtup.probe = Some(Probe { size: self.mss_to_mtu(size), start, end: start + size });
         Probing::Sent
+    }
+
+    /// `tcp_mtu_check_reprobe`: the search has ended long ago; the path may have changed.
+    fn mtu_check_reprobe(&mut self, cx: &Cx<'_>) {
+        if cx.now - self.mtup.since < Duration::from_secs(cx.sysctl.tcp_probe_interval.into()) {
+            return;
+        }
+        self.mtup.probe = None;
+        self.mtup.search_high = u32::from(self.opts.mss_clamp) + 20 + self.network_header_len();
+        self.mtup.search_low = self.mss_to_mtu(self.current_mss().into());
+        self.mtup.since = cx.now;
+    }
+
+    /// The first `size` unsent bytes as one entry (`tcp_can_coalesce_send_queue_head`, `tcp_clone_payload`). `false`: what
+    /// was written with `MSG_EOR` stays apart.
+    fn gather_head(&mut self, cx: &mut Cx<'_>, size: u32) -> bool {
+        let mut have = 0;
+        for skb in &self.unsent {
+            have += skb.len();
+            if have >= size {
+                break;
+            }
+            if skb.eor || skb.flags.fin() {
+                return false;
+            }
+        }
+        if have < size {
+            return false;
+        }
+        let probe_mss = u16::try_from(size).unwrap_or(u16::MAX);
+        let Some(mut head) = self.unsent.pop_front() else { return false };
+        while head.len() < size {
+            let Some(next) = self.unsent.pop_front() else { break };
+            head.end_seq = next.end_seq;
+            head.flags = (head.flags - Flags::PSH).with(next.flags);
+            head.eor = next.eor;
+        }
+        self.unsent.push_front(head);
+        if head.len() > size {
+            self.split_unsent(cx, size, probe_mss);
+        }
+        let head = self.unsent.front_mut().expect("just put there");
+        head.flags = head.flags - Flags::PSH;
+        head.set_segments(probe_mss);
+        true
+    }
+
+    /// Whether a segment of `len` bytes that is not cut is more than the way takes.
+    pub(crate) fn larger_than_way(&self, cx: &Cx<'_>, len: u32) -> bool {
+        self.mtup.enabled && self.mss_to_mtu(len) > cx.way_mtu
     }
 }

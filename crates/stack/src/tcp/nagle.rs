@@ -13,7 +13,7 @@ use super::tcb::{Nagle, Tcb};
 use crate::KernelProfile;
 
 /// `sk_gso_max_size`: `GSO_LEGACY_MAX_SIZE` less the largest header.
-const GSO_MAX_SIZE: u64 = 65_536 - 321;
+const GSO_MAX_SIZE: u64 = 65_536 - 193;
 /// `sk_pacing_shift`: about a millisecond's worth of data in one super-segment.
 const PACING_SHIFT: u32 = 10;
 

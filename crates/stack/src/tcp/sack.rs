@@ -14,6 +14,17 @@ use crate::mib::Counter;
 /// Blocks of one ACK.
 const MAX_BLOCKS: usize = 4;
 
+/// What a walk through the queue knows of D-SACKs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Walk {
+    /// The block that is walked is one.
+    dup: bool,
+    /// The next block is one.
+    next_dup: Option<(SeqNum, SeqNum)>,
+    /// Something of that was met.
+    met: bool,
+}
+
 impl Tcb {
     pub(crate) fn sacktag_write_queue(
         &mut self,
@@ -54,11 +65,17 @@ impl Tcb {
         for (slot, (block, _)) in self.recovery.sack_cache.iter_mut().zip(blocks.iter()) {
             *slot = (block.left, block.right);
         }
-        for (block, dup) in blocks.iter() {
-            if *dup {
-                self.sacktag_walk(cx, block.left, block.right, true, flags, state);
-            } else {
-                self.sacktag_new_part(cx, block, &cache, flags, state);
+        // A D-SACK inside the block before it is seen in that block's walk (`next_dup`), where it has not been walked before.
+        let mut met = false;
+        for (i, (block, dup)) in blocks.iter().enumerate() {
+            if !*dup {
+                let next_dup = blocks.get(i + 1).filter(|(_, dup)| *dup).map(|(b, _)| (b.left, b.right));
+                let mut walk = Walk { next_dup, ..Walk::default() };
+                self.sacktag_new_part(cx, block, &cache, &mut walk, flags, state);
+                met |= walk.met;
+            } else if !met {
+                let mut walk = Walk { dup: true, ..Walk::default() };
+                self.sacktag_walk(cx, block.left, (block.left, block.right), &mut walk, flags, state);
             }
         }
         if self.recovery.ca_state != CaState::Loss || self.recovery.undo_marker.is_some() {
@@ -66,12 +83,14 @@ impl Tcb {
         }
     }
 
-    /// Walks only what the previous ACK's blocks did not cover already.
+    /// Walks only what the previous ACK's blocks did not cover already. An entry that one of them ended in is looked at with
+    /// the whole block: it may be covered now.
     fn sacktag_new_part(
         &mut self,
         cx: &mut Cx<'_>,
         block: &SackBlock,
         cache: &[(SeqNum, SeqNum); MAX_BLOCKS],
+        walk: &mut Walk,
         flags: &mut AckFlags,
         state: &mut SackState,
     ) {
@@ -84,31 +103,35 @@ impl Tcb {
                 continue;
             }
             if from.before(*left) {
-                self.sacktag_walk(cx, from, *left, false, flags, state);
+                self.sacktag_walk(cx, from, (block.left, *left), walk, flags, state);
             }
             from = from.latest(*right);
         }
         if from.before(block.right) {
-            self.sacktag_walk(cx, from, block.right, false, flags, state);
+            self.sacktag_walk(cx, from, (block.left, block.right), walk, flags, state);
         }
     }
 
     fn sacktag_walk(
         &mut self,
         cx: &mut Cx<'_>,
-        left: SeqNum,
-        right: SeqNum,
-        dup: bool,
+        from: SeqNum,
+        (left, right): (SeqNum, SeqNum),
+        walk: &mut Walk,
         flags: &mut AckFlags,
         state: &mut SackState,
     ) {
-        let mut index = self.rtx.index_of(left);
+        let mut index = self.rtx.index_of(from);
         while let Some(skb) = self.rtx.at(index) {
             if !skb.seq.before(right) {
                 break;
             }
-            if self.match_to_block(index, left, right) {
-                self.sacktag_one(cx, index, dup, flags, state);
+            let again = walk.next_dup.filter(|(_, end)| skb.seq.before(*end));
+            if again.is_some_and(|(l, r)| self.match_to_block(index, l, r)) {
+                walk.met = true;
+                self.sacktag_one(cx, index, true, flags, state);
+            } else if self.match_to_block(index, left, right) {
+                self.sacktag_one(cx, index, walk.dup, flags, state);
             }
             index += 1;
         }
@@ -323,7 +346,6 @@ impl Tcb {
             self.recovery.reordering = metric.div_ceil(mss).min(most);
         }
         self.recovery.reord_seen += 1;
-        self.totals.reord_seen += 1;
         cx.count(if by_timestamp { Counter::TcpExtTCPTSReorder } else { Counter::TcpExtTCPSACKReorder });
     }
 }

@@ -178,7 +178,8 @@ impl Stack {
         let locked = sock.prep.rcvbuf_locked;
         let advmss = self.advmss(&dst, &way, remote);
         // cookie_v4_check: cut to segments of the peer's size, not of ours as the SYN, ACK was.
-        let window = initial_window(&self.sysctl.ns, space, mss.into(), 0, wscale.is_some(), locked);
+        let window = initial_window(&self.sysctl.ns, space, mss.into(), 0, wscale.is_some(), locked)
+            .at_most(way.initrwnd, mss.into());
         Some(RequestSock {
             listener,
             listener_serial: serial,

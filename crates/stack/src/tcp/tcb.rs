@@ -136,6 +136,8 @@ pub(crate) struct Ts {
     pub(crate) saw: bool,
     pub(crate) rcv_tsval: u32,
     pub(crate) rcv_tsecr: u32,
+    /// Our SYN offered them; no answer yet.
+    pub(crate) offered: bool,
     /// Added to the clock for this peer (`secure_tcp_ts_off`).
     pub(crate) offset: u32,
 }
@@ -216,7 +218,6 @@ pub(crate) struct Totals {
     pub(crate) data_segs_out: u32,
     pub(crate) total_retrans: u32,
     pub(crate) dsack_dups: u32,
-    pub(crate) reord_seen: u32,
 }
 
 /// Options an application sets.
@@ -229,6 +230,8 @@ pub(crate) struct UserOptions {
     pub(crate) keepcnt: u8,
     pub(crate) syn_retries: u8,
     pub(crate) keepalive: bool,
+    /// `SO_OOBINLINE`
+    pub(crate) oob_inline: bool,
     /// `TCP_LINGER2`: `None` the sysctl, `Some(None)` no FIN_WAIT2 at all.
     pub(crate) linger2: Option<Option<Duration>>,
     pub(crate) defer_accept: u8,

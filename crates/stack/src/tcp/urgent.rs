@@ -38,7 +38,7 @@ impl UrgentIn {
 impl Tcb {
     /// Sixth check: the URG bit.
     pub(crate) fn urgent_arrives(&mut self, cx: &mut Cx<'_>, seg: &Segment) {
-        if seg.header.flags.contains(Flags::URG) && seg.header.urgent > 0 {
+        if seg.header.flags.contains(Flags::URG) {
             self.check_urgent(cx, seg);
         }
         if let UrgentIn::Announced(at) = self.urg_in {
@@ -59,7 +59,7 @@ impl Tcb {
         let mut pointer = u32::from(seg.header.urgent);
         if cx.sysctl.tcp_stdurg == 0 {
             // BSD's reading, which everybody follows: the pointer is one past the byte.
-            pointer -= 1;
+            pointer = pointer.saturating_sub(1);
         }
         let at = seg.seq + pointer;
         if self.rcv.copied_seq.after(at) || at.before(self.rcv.nxt) {
@@ -67,6 +67,16 @@ impl Tcb {
         }
         if self.urg_in.place().is_some_and(|old| !at.after(old)) {
             return;
+        }
+        // The urgent byte before, if it is next to be read, is given up; the new one may come with it in the stream.
+        let next = self.rcv.copied_seq;
+        if self.urg_in.place() == Some(next) && !self.user.oob_inline && next != self.rcv.nxt {
+            self.rcv.copied_seq = next + 1;
+            if self.rx.ready.front().is_some_and(|s| !self.rcv.copied_seq.before(s.end_seq))
+                && let Some(segment) = self.rx.ready.pop_front()
+            {
+                self.rx.rmem -= segment.truesize;
+            }
         }
         self.urg_in = UrgentIn::Announced(at);
         cx.wake.changed = true; // SIGURG, POLLPRI

@@ -96,7 +96,6 @@ impl Tcb {
         } else if cx.profile >= KernelProfile::V6_18 && seg.end_seq.after(limit) && !self.rx.ready.is_empty()
         {
             // Beyond the window only while nothing waits to be read (6.17).
-            cx.count(Counter::TcpExtBeyondWindow);
             DropReason::TcpInvalidEndSequence
         } else {
             return ControlFlow::Continue(());
@@ -108,8 +107,13 @@ impl Tcb {
             }
         } else if flags.syn() {
             return self.challenge_syn(cx);
-        } else if !self.oow_rate_limited(cx, seg, Counter::TcpExtTCPACKSkippedSeq) {
-            self.send_dup_ack(cx, seg);
+        } else {
+            if cx.profile >= KernelProfile::V6_18 && reason != DropReason::TcpOldSequence {
+                cx.count(Counter::TcpExtBeyondWindow);
+            }
+            if !self.oow_rate_limited(cx, seg, Counter::TcpExtTCPACKSkippedSeq) {
+                self.send_dup_ack(cx, seg);
+            }
         }
         ControlFlow::Break(reason)
     }

@@ -39,7 +39,7 @@ const EXTRA_ACKED_WINDOW_ROUNDS: u32 = 5;
 const ACK_EPOCH_RESET: u32 = 1 << 20;
 const EXTRA_ACKED_MAX_US: u64 = 100_000;
 /// `GSO_LEGACY_MAX_SIZE - 1 - MAX_TCP_HEADER`
-const GSO_PAYLOAD_MAX: u64 = 65_536 - 1 - 320;
+const GSO_PAYLOAD_MAX: u64 = 65_536 - 1 - 192;
 /// `sk_pacing_shift`: super-segments of about a millisecond.
 const PACING_SHIFT: u32 = 10;
 

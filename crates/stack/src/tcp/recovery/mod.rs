@@ -83,7 +83,7 @@ impl Recovery {
             high_seq: SeqNum(0),
             prior_ssthresh: 0,
             undo_marker: None,
-            undo_retrans: -1,
+            undo_retrans: 0,
             prr_delivered: 0,
             prr_out: 0,
             reordering,

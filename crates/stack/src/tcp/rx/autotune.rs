@@ -66,6 +66,18 @@ impl Tcb {
         self.rx.space_time = cx.now;
     }
 
+    /// `tcp_set_rcvlowat`: so much must fit.
+    pub(crate) fn rcvbuf_for_lowat(&mut self, lowat: u32) {
+        let space = (u64::from(lowat) << 8) / u64::from(self.rx.scaling_ratio.max(1));
+        let space = u32::try_from(space).unwrap_or(u32::MAX);
+        if space > self.rx.rcvbuf {
+            self.rx.rcvbuf = space;
+            if self.rcv.window_clamp > 0 {
+                self.rcv.window_clamp = self.rcv.window_clamp.max(lowat);
+            }
+        }
+    }
+
     /// `tcp_rcvbuf_grow`: twice what was read in a round trip, and room for slow start's growth.
     pub(crate) fn grow_rcvbuf(&mut self, cx: &Cx<'_>, space: u32) {
         let old = u64::from(core::mem::replace(&mut self.rx.space, space).max(1));

@@ -27,6 +27,16 @@ pub(crate) struct InitialWindow {
     pub(crate) wscale: u8,
 }
 
+impl InitialWindow {
+    /// The route's `initrwnd`, in packets of `mss`; 0 for none.
+    pub(crate) fn at_most(mut self, packets: u32, mss: u32) -> InitialWindow {
+        if packets > 0 {
+            self.rcv_wnd = self.rcv_wnd.min(packets.saturating_mul(mss));
+        }
+        self
+    }
+}
+
 /// `tcp_select_initial_window`: `space` in bytes of payload, `mss` with options taken off. `locked`: the
 /// application fixed the buffer at `space`.
 pub(crate) fn initial_window(
