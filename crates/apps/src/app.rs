@@ -4,7 +4,7 @@ use core::fmt::Debug;
 use core::pin::Pin;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -100,6 +100,41 @@ pub trait Sink: Send + Sync {
     fn file(&self, name: &str, contents: Vec<u8>) {
         let _ = (name, contents);
     }
+}
+
+/// A sink that keeps the lines, for whoever runs programs without a scenario: tests above all. Secrets go nowhere.
+#[derive(Clone, Debug, Default)]
+pub struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn open(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All lines so far.
+    pub fn all(&self) -> Vec<String> {
+        self.open().clone()
+    }
+
+    /// The lines since the last call.
+    pub fn take(&self) -> Vec<String> {
+        core::mem::take(&mut *self.open())
+    }
+}
+
+impl core::fmt::Display for Lines {
+    /// One below the other.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.open().join("\n"))
+    }
+}
+
+impl Sink for Lines {
+    fn print(&self, line: &str) {
+        self.open().push(line.into());
+    }
+
+    fn key_log(&self, _: &str) {}
 }
 
 /// What a running program has at hand besides the network; cheap to clone.

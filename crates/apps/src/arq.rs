@@ -13,9 +13,11 @@ use std::sync::Arc;
 use net::UdpSocket;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::{App, AppFuture, Cx};
+use crate::app::read_table;
+use crate::{App, AppFuture, Cx, Env, Problem, Ready};
 
 /// Payload of one segment, in bytes.
 const SEGMENT: usize = 1_000;
@@ -228,7 +230,6 @@ struct Sender {
 impl Sender {
     fn new(size: u32, window: u32) -> Sender {
         let message = (0..size as usize).map(byte_at).collect();
-        let window = window.clamp(1, MAX_WINDOW);
         Sender {
             message,
             window,
@@ -317,6 +318,32 @@ fn timeout(rto: Duration, tries: u32) -> Duration {
     (rto * 2_u32.pow(tries.saturating_sub(1).min(8))).min(MAX_RTO)
 }
 
+impl ArqClient {
+    /// Reads its table.
+    ///
+    /// # Errors
+    /// A size, a window or a server that cannot be.
+    pub fn read(table: &Map<String, Value>, _: &Env) -> Result<Ready, Vec<Problem>> {
+        let client: ArqClient = read_table(table)?;
+        let mut problems = Vec::new();
+        let mut check = |key: &str, right: bool, message: String, help: &str| {
+            if !right {
+                problems.push(Problem { path: vec![key.into()], message, help: Some(help.into()) });
+            }
+        };
+        let ArqClient { server, size, window } = &client;
+        let port = server
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+        check("server", port, format!("`{server}` is no host with a port"), "such as server:9000");
+        let fits = (1..=MAX_SIZE).contains(size);
+        check("size", fits, format!("a message of {size} bytes"), "1 to 16,777,216 (16 MiB)");
+        let fits = (1..=MAX_WINDOW).contains(window);
+        check("window", fits, format!("{window} segments on the way"), "1 to 32");
+        if problems.is_empty() { Ok(Arc::new(client)) } else { Err(problems) }
+    }
+}
+
 impl App for ArqClient {
     fn run(self: Arc<Self>, cx: Cx) -> AppFuture {
         Box::pin(async move {
@@ -332,9 +359,6 @@ impl App for ArqClient {
 }
 
 async fn send(client: &ArqClient, cx: &Cx) -> io::Result<()> {
-    if client.size == 0 || client.size > MAX_SIZE {
-        return Err(io::Error::other(format!("size = {}: 1 to {MAX_SIZE} bytes", client.size)));
-    }
     let socket = UdpSocket::bind("0.0.0.0:0").await?;
     socket.connect(&client.server).await?;
     let begin = Instant::now();

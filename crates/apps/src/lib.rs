@@ -21,7 +21,7 @@ pub mod tls;
 pub mod units;
 pub mod ws;
 
-pub use app::{App, AppFuture, CommandError, Cx, Env, Problem, Ready, Sink, from_table};
+pub use app::{App, AppFuture, CommandError, Cx, Env, Lines, Problem, Ready, Sink, from_table};
 
 use serde_json::{Map, Value};
 
@@ -45,7 +45,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "arq-client",
         about: "sends one message over UDP, reliably: an ARQ in a program",
-        read: from_table::<arq::ArqClient>,
+        read: arq::ArqClient::read,
         schema: || schemars::schema_for!(arq::ArqClient),
     },
     Kind {
@@ -99,7 +99,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "getaddrinfo",
         about: "looks names up as programs do and prints what they get, and after how long",
-        read: from_table::<dns::getent::GetAddrInfo>,
+        read: dns::getent::read,
         schema: || schemars::schema_for!(dns::getent::GetAddrInfo),
     },
     Kind {

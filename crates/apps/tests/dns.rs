@@ -2,32 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use apps::dns::resolv_conf::{HostsFile, ResolvConf};
 use apps::dns::stub::{GaiError, Stub};
-use apps::{Cx, Env, Sink, command, kind};
+use apps::{Cx, Env, Lines, command, kind};
 use net::{Host, Lab, LabConfig};
 use serde_json::{Value, json};
-
-/// Lines of a program.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Sink for Lines {
-    fn print(&self, line: &str) {
-        self.0.lock().unwrap().push(line.into());
-    }
-
-    fn key_log(&self, _: &str) {}
-}
-
-impl Lines {
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -3,12 +3,12 @@
 #![cfg(target_os = "linux")]
 
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apps::dns::resolv_conf::{HostsFile, ResolvConf};
 use apps::dns::stub::{GaiError, Stub};
-use apps::{Cx, Env, Sink, command, kind};
+use apps::{Cx, Env, Lines, command, kind};
 use linux::Netns;
 use net::{Host, Live, Port};
 use serde_json::{Value, json};
@@ -67,21 +67,11 @@ fn able(test: &str, programs: &[&str]) -> bool {
     }
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Sink for Lines {
-    fn print(&self, line: &str) {
-        self.0.lock().unwrap().push(line.into());
-    }
-
-    fn key_log(&self, _: &str) {}
-}
-
-impl Lines {
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
+/// What our programs know: a certificate for dns.example.
+fn env() -> Env {
+    let dns = apps::pki::Certificate { names: vec!["dns.example".into()], ..Default::default() };
+    let pki = apps::pki::Pki::new(&[("dns".to_string(), dns)].into_iter().collect()).expect("it is right");
+    Env { host: "stack".into(), seed: 5, pki: Arc::new(pki), ..Env::default() }
 }
 
 /// A kernel namespace behind a TAP, and our host at its other end.
@@ -142,12 +132,12 @@ impl Bench {
 
     fn cx(name: &str) -> (Cx, Lines) {
         let lines = Lines::default();
-        (Cx::new(Env { host: "stack".into(), seed: 5, ..Env::default() }, name, lines.clone()), lines)
+        (Cx::new(env(), name, lines.clone()), lines)
     }
 
     fn serve(&self, app: &str, table: Value) -> Lines {
         let (cx, lines) = Bench::cx(app);
-        let app = (kind(app).unwrap().read)(table.as_object().unwrap(), &Env::default()).unwrap();
+        let app = (kind(app).unwrap().read)(table.as_object().unwrap(), &env()).unwrap();
         self.runtime.spawn(self.host.scope(async move {
             let status = app.run(cx).await;
             panic!("a service ended with {status}");
@@ -173,7 +163,7 @@ impl Bench {
     /// Our command on our host.
     fn ours(&self, line: &str) -> Vec<String> {
         let words: Vec<String> = line.split(' ').map(String::from).collect();
-        let app = (command(&words[0]).unwrap().read)(&words, &Env::default()).unwrap();
+        let app = (command(&words[0]).unwrap().read)(&words, &env()).unwrap();
         let (cx, lines) = Bench::cx(&words[0]);
         self.runtime.block_on(self.host.scope(app.run(cx)));
         lines.take()
@@ -390,4 +380,136 @@ fn our_programs_get_from_bind_what_they_get_from_our_server() {
     assert_eq!(found, ["www.shop.example.", "198.51.100.80"]);
     let big = bench.ours(&format!("dig @{resolver} -p 5353 big.shop.example +short"));
     assert_eq!(big.iter().filter(|line| line.starts_with("192.0.2.")).count(), 100, "{big:?}");
+}
+
+#[test]
+fn dig_of_bind_asks_our_resolver_over_tls_and_https() {
+    if !able("dig over TLS and HTTPS", &["dig"]) {
+        return;
+    }
+    let bench = Bench::new();
+    bench.servers();
+    // An address of its own: port 53 of the others is taken.
+    let (at, tls) = ("198.51.100.6", json!({ "certificate": "dns" }));
+    let table = json!({ "forward": [SHOP], "tls": tls, "https": tls, "port": 5353, "listen": [at] });
+    bench.serve("dns-recursor", table);
+    std::thread::sleep(Duration::from_millis(300));
+    for (way, port) in [("+tls", 853), ("+https", 443), ("+https-get", 443), ("+https=/elsewhere", 443)] {
+        let (text, status) = bench.sh(&format!("dig @{at} {way} www.shop.example +time=5 +tries=1"));
+        if way == "+https=/elsewhere" {
+            assert_ne!(status, 0, "there is nothing at /elsewhere: {text}");
+            continue;
+        }
+        assert_eq!(status, 0, "{way}: {text}");
+        assert!(text.contains("198.51.100.80"), "{way}: {text}");
+        assert!(text.contains(&format!("SERVER: {at}#{port}")), "{way}: {text}");
+    }
+    // What HTTP says about it: the shortest TTL, and wrong requests.
+    let curl = |arguments: &str| {
+        let to = format!("--resolve dns.example:443:{at} https://dns.example/dns-query");
+        bench.sh(&format!("curl -sk -o /dev/null -w '%{{http_code}} %{{content_type}}' {arguments} {to}")).0
+    };
+    assert_eq!(curl("-X DELETE").split(' ').next(), Some("405"));
+    assert_eq!(curl("-d x").split(' ').next(), Some("415"));
+    assert_eq!(curl("-G -d dns=!!!").split(' ').next(), Some("400"));
+    assert_eq!(curl("-H 'Content-Type: application/dns-message' -d x").split(' ').next(), Some("400"));
+    let long = "x".repeat(66_000);
+    std::fs::write("/tmp/wirelab-long-question", long).expect("room on the disk");
+    let too_long =
+        curl("-H 'Content-Type: application/dns-message' --data-binary @/tmp/wirelab-long-question");
+    std::fs::remove_file("/tmp/wirelab-long-question").expect("it is there");
+    assert_eq!(too_long.split(' ').next(), Some("413"));
+}
+
+/// unbound in the namespace, on all its transports, for names under our servers; ends with the value.
+struct Unbound(Child, #[expect(dead_code, reason = "its files live as long")] tempfile::TempDir);
+
+impl Unbound {
+    fn start(bench: &Bench) -> Unbound {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().display().to_string();
+        let pki = env().pki;
+        let dns = pki.identity("dns").expect("it is there");
+        let conf = format!(
+            "server:\n username: \"\"\n chroot: \"\"\n directory: \"{path}\"\n pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n \
+             interface: {KERNEL}@53\n interface: {KERNEL}@853\n interface: {KERNEL}@443\n tls-port: 853\n https-port: 443\n \
+             tls-service-key: \"{path}/dns.key\"\n tls-service-pem: \"{path}/dns.pem\"\n access-control: 0.0.0.0/0 allow\n \
+             root-hints: \"{path}/hints\"\n module-config: \"iterator\"\n do-ip6: no\n num-threads: 1\n\
+             remote-control:\n control-enable: no\n"
+        );
+        let hints = format!(". 3600000 NS a.root.\na.root. 3600000 A {ROOT}\n");
+        let files = [
+            ("unbound.conf", conf),
+            ("hints", hints),
+            ("dns.pem", dns.chain_pem()),
+            ("dns.key", dns.key_pem()),
+        ];
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).expect("room on the disk");
+        }
+        let child = bench.kernel.run(move || {
+            let mut command = Command::new("unbound");
+            command.args(["-d", "-c", &format!("{path}/unbound.conf")]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+        });
+        let unbound = Unbound(child.expect("unbound starts"), dir);
+        for _ in 0..100 {
+            if bench.sh(&format!("dig @{KERNEL} www.shop.example +time=1 +tries=1 | grep -q 198.51.100.80")).1
+                == 0
+            {
+                return unbound;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("unbound does not find www.shop.example");
+    }
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn unbound_walks_through_our_servers_for_our_stub_and_answers_our_resolver_encrypted() {
+    if !able("unbound, our servers and our stub", &["unbound", "dig"]) {
+        return;
+    }
+    let bench = Bench::new();
+    // unbound asks our root, which sends it to our authoritative server.
+    let [shop, ..] = bench.servers();
+    let _unbound = Unbound::start(&bench);
+    let walked = shop.take();
+    assert!(
+        walked.iter().any(|line| line.contains(KERNEL) && line.contains("query: www.shop.example")),
+        "{walked:?}"
+    );
+    let nameserver = format!("nameserver {KERNEL}");
+    let stub = Arc::new(Stub::new(ResolvConf::parse([nameserver.as_str()]).0, HostsFile::default(), 3));
+    let look_up = |name: &'static str| {
+        let stub = stub.clone();
+        bench.runtime.block_on(bench.host.scope(async move { stub.addresses(name).await }))
+    };
+    let ips = |all: &[&str]| -> Vec<std::net::IpAddr> { all.iter().map(|ip| ip.parse().unwrap()).collect() };
+    // Without a way for IPv6 the IPv4 address comes first.
+    assert_eq!(look_up("alias.shop.example"), Ok(ips(&["198.51.100.80", "2001:db8::80"])));
+    assert_eq!(look_up("nobody.shop.example"), Err(GaiError::NoName));
+    // A hundred addresses: truncated over UDP, whole over TCP.
+    assert_eq!(look_up("big.shop.example").map(|found| found.len()), Ok(100));
+    let ways = [
+        json!({ "forward_tls": { "name": "dns.example" } }),
+        json!({ "forward_https": { "url": "https://dns.example/dns-query" } }),
+    ];
+    for (n, way) in (1_u16..).zip(ways) {
+        let mut table = json!({ "forward": [KERNEL], "port": 5300 + n, "listen": [RESOLVER], "trace": true });
+        table.as_object_mut().expect("a table").extend(way.as_object().expect("a table").clone());
+        let log = bench.serve("dns-recursor", table);
+        std::thread::sleep(Duration::from_millis(200));
+        for name in ["www.shop.example", "mail.shop.example"] {
+            let found = bench.ours(&format!("dig @{RESOLVER} -p {} {name} +short", 5300 + n));
+            assert_eq!(found.len(), 1, "{way} {name}: {found:?}\n{log}");
+        }
+    }
 }

@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apps::pki::{Certificate, KeyWord, KindWord, OcspWord, Pki};
-use apps::{Cx, Env, Sink};
+use apps::{Cx, Env, Lines};
 use serde_json::{Value, json};
 
 /// How long anything may take.
@@ -26,29 +26,12 @@ fn has(tool: &str, test: &str) -> bool {
     there
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Lines {
-    fn all(&self) -> String {
-        self.0.lock().expect("no panic").join("\n")
+fn wait_for(lines: &Lines, text: &str) {
+    let start = Instant::now();
+    while !lines.to_string().contains(text) {
+        assert!(start.elapsed() < PATIENCE, "no `{text}` in:\n{lines}");
+        std::thread::sleep(Duration::from_millis(10));
     }
-
-    fn wait_for(&self, text: &str) {
-        let start = Instant::now();
-        while !self.all().contains(text) {
-            assert!(start.elapsed() < PATIENCE, "no `{text}` in:\n{}", self.all());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Sink for Lines {
-    fn print(&self, line: &str) {
-        self.0.lock().expect("no panic").push(line.into());
-    }
-
-    fn key_log(&self, _: &str) {}
 }
 
 /// A folder with our certificates as PEM files.
@@ -190,10 +173,14 @@ fn openssl_s_client_speaks_to_our_server_in_every_version_and_with_every_key() {
         for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
             let said = s_client(port, &[&check[..], &[flag]].concat(), "world");
             for wanted in ["Verify return code: 0 (ok)", "Cert Status: good", "world", version] {
-                assert!(said.contains(wanted), "{key} {version}: no `{wanted}` in\n{said}\n{}", lines.all());
+                assert!(
+                    said.contains(wanted),
+                    "{key} {version}: no `{wanted}` in\n{said}\n{}",
+                    lines.to_string()
+                );
             }
         }
-        lines.wait_for("TLSv1.3 TLS_AES_256_GCM_SHA384 X25519 for shop.example");
+        wait_for(&lines, "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519 for shop.example");
     }
 }
 
@@ -214,10 +201,10 @@ fn openssl_resumes_and_sends_early_data_which_our_server_takes_once() {
     for (round, verdict) in [("first", "Early data was accepted"), ("second", "Early data was rejected")] {
         let again =
             s_client(port, &[&check[..], &["-sess_in", &session, "-early_data", &early]].concat(), "world");
-        assert!(again.contains(verdict), "the {round} time: {again}\n{}", lines.all());
+        assert!(again.contains(verdict), "the {round} time: {again}\n{}", lines.to_string());
     }
-    lines.wait_for("received \"hurry\" as early data");
-    assert_eq!(lines.all().matches("\"hurry\"").count(), 1, "{}", lines.all());
+    wait_for(&lines, "received \"hurry\" as early data");
+    assert_eq!(lines.to_string().matches("\"hurry\"").count(), 1, "{}", lines.to_string());
 }
 
 #[test]
@@ -232,10 +219,10 @@ fn openssl_shows_a_client_certificate_to_our_server_or_is_refused() {
     });
     let said = s_client(port, &["-CAfile", &ca, "-cert", &alice, "-key", &key], "world");
     assert!(said.contains("world"), "{said}");
-    lines.wait_for("with CN = alice");
+    wait_for(&lines, "with CN = alice");
     let said = s_client(port, &["-CAfile", &ca], "world");
     assert!(!said.contains("world"), "{said}");
-    lines.wait_for("the client showed no certificate (alert sent: certificate_required)");
+    wait_for(&lines, "the client showed no certificate (alert sent: certificate_required)");
 }
 
 #[test]
@@ -268,7 +255,7 @@ fn our_client_speaks_to_openssl_s_server() {
         });
         let (lines, running) = files.start("tls-client", with);
         let status = running.join().expect("no panic");
-        let said = lines.all();
+        let said = lines.to_string();
         if works {
             assert_eq!(status, 0, "{key} {version}: {said}");
             assert_eq!(said.matches("\"olleh\" after").count(), 2, "{said}");
@@ -311,7 +298,7 @@ fn curl_gets_a_page_over_our_tls_by_http_1_and_2() {
             .expect("curl runs");
         let said = String::from_utf8_lossy(&out.stdout);
         let why = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(said, format!("a page over TLS by {version}"), "{why}\n{}", lines.all());
+        assert_eq!(said, format!("a page over TLS by {version}"), "{why}\n{}", lines.to_string());
     }
     // Another name than the certificate's.
     let out = Command::new("curl")
@@ -327,9 +314,9 @@ fn curl_gets_a_page_over_our_tls_by_http_1_and_2() {
 fn the_primer_tells_speeds_where_time_is_real() {
     let files = Files::new("primer");
     let (lines, running) = files.start("crypto-primer", json!({}));
-    assert_eq!(running.join().expect("no panic"), 0, "{}", lines.all());
-    println!("{}", lines.all());
+    assert_eq!(running.join().expect("no panic"), 0, "{}", lines.to_string());
+    println!("{}", lines.to_string());
     for wanted in ["SHA-256: ", " MiB/s", "signatures/s", "checks/s"] {
-        assert!(lines.all().contains(wanted), "no `{wanted}` in {}", lines.all());
+        assert!(lines.to_string().contains(wanted), "no `{wanted}` in {}", lines.to_string());
     }
 }

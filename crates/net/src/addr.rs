@@ -1,5 +1,5 @@
 //! Names and addresses: `ToSocketAddrs` and `lookup_host` as in `tokio::net`. In a world, names are those of its
-//! hosts, as if every host had all of them in `/etc/hosts`, unless the host has a resolver of its own ([`Resolve`]).
+//! hosts, with programs or without, as if every host had all of them in `/etc/hosts`, unless the host has a resolver of its own ([`Resolve`]).
 
 use core::any::Any;
 use core::pin::Pin;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use stack::record::NodeId;
 
 use crate::context::{Ground, ground};
-use crate::host::HostEntry;
 use crate::shared::Inner;
 
 /// What can stand where an address is wanted. Implemented for what `tokio::net::ToSocketAddrs` is implemented for.
@@ -121,7 +120,7 @@ fn look_up(inner: &Inner, name: &str) -> io::Result<Vec<IpAddr>> {
     if name == "localhost" {
         return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
     }
-    let node = HostEntry::node_of(&inner.hosts, name);
+    let node = inner.world.find_host(name.strip_suffix('.').unwrap_or(name));
     let addrs = node.map(|node| of_node(inner, node)).unwrap_or_default();
     if addrs.is_empty() {
         // The text of EAI_NONAME, as the standard library has it.

@@ -91,6 +91,9 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        if this.host.as_ref().is_some_and(Host::spins) {
+            return Poll::Pending;
+        }
         let _entered = enter(this.host.clone());
         this.future.poll(cx)
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sim::Process;
 use stack::admin::Admin;
@@ -24,16 +25,16 @@ const NOFILE: u32 = 1 << 20;
 #[derive(Clone)]
 pub struct Host(Arc<HostInner>);
 
+/// How often a program may be polled without all programs having had to wait meanwhile; one that goes on spins: it wakes itself
+/// and virtual time cannot pass.
+const MAX_POLLS: u64 = 10_000_000;
+
 struct HostInner {
     shared: Arc<Shared>,
     process: Process,
     name: String,
-}
-
-/// A host that has async programs, for names.
-pub(crate) struct HostEntry {
-    name: String,
-    node: NodeId,
+    /// Of [`Shared::rests`] when it was polled last, and polls since then.
+    polled: (AtomicU64, AtomicU64),
 }
 
 impl core::fmt::Debug for Host {
@@ -63,10 +64,9 @@ impl Host {
         let enter = |inner: &mut Inner| {
             let node = process.node;
             inner.world.with_stack(node, |stack, _| stack.set_nofile(process.pid, NOFILE));
-            inner.hosts.push(HostEntry { name: name.clone(), node });
         };
         shared.with(enter).expect("it was there a moment ago");
-        Host(Arc::new(HostInner { shared: shared.clone(), process, name }))
+        Host(Arc::new(HostInner { shared: shared.clone(), process, name, polled: Default::default() }))
     }
 
     /// Writes what the program did into the journal, now: a line that it printed, a secret of its TLS. The program's
@@ -183,17 +183,39 @@ impl Host {
         self.with_stack(|stack, _| stack.tcp_segments(local, remote)).flatten()
     }
 
+    /// Counts a poll in virtual time. True when the program spins: it is not polled any more, and the run ends.
+    #[inline]
+    pub(crate) fn spins(&self) -> bool {
+        let HostInner { shared, polled: (rests, polls), .. } = &*self.0;
+        // A lab runs on one thread.
+        let now = shared.rests();
+        if rests.load(Ordering::Relaxed) != now {
+            rests.store(now, Ordering::Relaxed);
+            polls.store(0, Ordering::Relaxed);
+        }
+        let count = polls.load(Ordering::Relaxed) + 1;
+        polls.store(count, Ordering::Relaxed);
+        count > MAX_POLLS && self.told_to_spin()
+    }
+
+    #[cold]
+    fn told_to_spin(&self) -> bool {
+        if !self.in_virtual_time() {
+            return false;
+        }
+        let process = self.process();
+        let mut inner = self.shared().lock();
+        let inner = &mut *inner;
+        let name = inner.world.process_name(process);
+        inner.spins.get_or_insert_with(|| format!("{name} on {}", self.name()));
+        true
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }
 
     pub(crate) fn process(&self) -> Process {
         self.0.process
-    }
-}
-
-impl HostEntry {
-    pub(crate) fn node_of(hosts: &[HostEntry], name: &str) -> Option<NodeId> {
-        hosts.iter().find(|host| host.name == name).map(|host| host.node)
     }
 }

@@ -61,17 +61,29 @@ impl Control {
     }
 }
 
-/// The run came to [`LabConfig::limit`] (what was awaited would never have happened) or to [`Lab::limit_events`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The run came to [`LabConfig::limit`] (what was awaited would never have happened) or to [`Lab::limit_events`], or a program
+/// wakes itself for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stuck {
     /// When it was given up.
     pub at: Instant,
     /// When the last event of the world happened.
     pub last_event: Instant,
+    /// The program that spins, such as `client on alice`: it was polled ten million times and time could not pass. A program
+    /// that is started with plain `tokio::spawn` is not watched.
+    pub spins: Option<String>,
 }
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(program) = &self.spins {
+            return write!(
+                f,
+                "{program} spins at {} s: it wakes itself again and again, so that time cannot pass. Await a sleep or a \
+                 packet instead of yield_now",
+                self.at
+            );
+        }
         write!(
             f,
             "the run did not end within {} s of virtual time; the last event of the world was at {} s. Something \
@@ -310,8 +322,10 @@ impl Driver {
         if state.over {
             return self.wake_root(state);
         }
+        self.shared.rest();
         let mut inner = self.shared.lock();
-        if inner.world.events() > self.max_events.load(Ordering::Relaxed) {
+        let too_many = inner.world.events() > self.max_events.load(Ordering::Relaxed);
+        if too_many || inner.spins.is_some() {
             drop(inner);
             state.over = true;
             return self.wake_root(state);
@@ -437,7 +451,7 @@ impl Driver {
         }
         if state.over {
             let [at, last_event] = [state.clock, state.last_event].map(Instant::from_nanos);
-            return Some(Stuck { at, last_event });
+            return Some(Stuck { at, last_event, spins: self.shared.lock().spins.clone() });
         }
         match &mut state.root {
             Some(waker) => waker.clone_from(cx.waker()),

@@ -1,5 +1,6 @@
 //! The world that hosts, sockets and the clock's driver share, and who waits for which socket.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -9,7 +10,6 @@ use stack::record::NodeId;
 use wire::Instant;
 
 use crate::addr::Resolve;
-use crate::host::HostEntry;
 use crate::live::Ports;
 
 /// What a reader waits for: also the events that make a read return an error or the end.
@@ -68,9 +68,10 @@ pub(crate) struct Inner {
     /// By the token that the stack knows a socket by.
     watches: Vec<Watch>,
     free: Vec<usize>,
-    pub(crate) hosts: Vec<HostEntry>,
     /// How hosts look up names that do so by themselves.
     pub(crate) resolvers: Vec<(NodeId, Arc<dyn Resolve>)>,
+    /// The program that spins ([`crate::Stuck::spins`]).
+    pub(crate) spins: Option<String>,
     next_waiter: u64,
     /// Numbers calls in the journal.
     next_call: u32,
@@ -135,6 +136,8 @@ pub(crate) enum Clock {
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
     clock: Clock,
+    /// How often a lab's programs had all nothing to do: something else could happen then.
+    rests: AtomicU64,
 }
 
 impl Shared {
@@ -143,13 +146,13 @@ impl Shared {
             world,
             watches: Vec::new(),
             free: Vec::new(),
-            hosts: Vec::new(),
             resolvers: Vec::new(),
+            spins: None,
             next_waiter: 0,
             next_call: 0,
             over: false,
         };
-        Arc::new(Shared { inner: Mutex::new(inner), clock })
+        Arc::new(Shared { inner: Mutex::new(inner), clock, rests: AtomicU64::new(0) })
     }
 
     /// A panic elsewhere leaves nothing half done that matters here: the run fails anyway.
@@ -191,6 +194,17 @@ impl Shared {
     /// Whether a [`crate::Lab`] moves the clock.
     pub(crate) fn is_virtual(&self) -> bool {
         matches!(self.clock, Clock::Virtual)
+    }
+
+    /// All programs of a lab wait.
+    pub(crate) fn rest(&self) {
+        // One thread does all of it: no atomic addition is needed.
+        self.rests.store(self.rests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    pub(crate) fn rests(&self) -> u64 {
+        self.rests.load(Ordering::Relaxed)
     }
 
     /// The devices of a world in real time.

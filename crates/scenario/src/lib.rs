@@ -37,3 +37,4 @@ pub use plan::{Plan, plan};
 pub use run::{RunError, run, run_on_wheel};
 pub use targets::{Target, Targets};
 pub use twin::{Verdict, twin};
+pub use values::{check_rate, check_share};

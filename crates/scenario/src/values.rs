@@ -19,6 +19,10 @@ impl BadValue {
         BadValue { part: 0..text.len(), message: message.into(), help: Some(help.into()) }
     }
 
+    fn told(self) -> (String, String) {
+        (self.message, self.help.unwrap_or_default())
+    }
+
     fn shifted(mut self, by: usize) -> BadValue {
         self.part = self.part.start + by..self.part.end + by;
         self
@@ -126,6 +130,22 @@ pub(crate) fn share(text: &str) -> Result<u32, BadValue> {
         return Err(BadValue::new(text, format!("`{text}` is more than everything"), help));
     }
     u32::try_from(ppm).map_err(|_| bad())
+}
+
+/// Whether a command line's text is a rate as links have it, such as `50mbit`.
+///
+/// # Errors
+/// What is wrong, and what to write.
+pub fn check_rate(text: &str) -> Result<(), (String, String)> {
+    rate(text).map(drop).map_err(BadValue::told)
+}
+
+/// Whether it is a share, such as `1%`.
+///
+/// # Errors
+/// What is wrong, and what to write.
+pub fn check_share(text: &str) -> Result<(), (String, String)> {
+    share(text).map(drop).map_err(BadValue::told)
 }
 
 /// How many are right.

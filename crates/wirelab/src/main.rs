@@ -317,7 +317,7 @@ pub(crate) struct GetArgs {
     /// The browser's HTTP: 1.1 or 2 (the default, where the server has it).
     #[arg(long, value_name = "VERSION")]
     http: Option<String>,
-    /// The browser's TLS: 1.2 or 1.3; both are offered unless given.
+    /// The browser's TLS: 1.2, 1.3, or 1.2-rsa (static RSA, needs BoringSSL); 1.2 and 1.3 are offered unless given.
     #[arg(long, value_name = "VERSION")]
     tls: Option<String>,
     /// TLS 1.2 with False Start. Needs BoringSSL.
@@ -326,6 +326,9 @@ pub(crate) struct GetArgs {
     /// TLS 1.3 with data in the first flight of a resumed session (0-RTT).
     #[arg(long)]
     early_data: bool,
+    /// TCP Fast Open: what is said first leaves with the SYN, once the server gave a cookie.
+    #[arg(long)]
+    fast_open: bool,
     /// Random loss on the home's access link, such as `1%`.
     #[arg(long, value_name = "SHARE")]
     loss: Option<String>,

@@ -8,7 +8,7 @@ use stack::record::NodeId;
 use wire::Instant;
 
 use super::{Case, Findings, about};
-use crate::dissect::{Dissection, Layer, Message};
+use crate::dissect::{Layer, Message};
 use crate::explain::Ref;
 use crate::traffic::Transmission;
 
@@ -57,7 +57,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     if !in_question(case) {
         return;
     }
-    let dissection = Dissection::of(case.journal, case.traffic);
+    let dissection = case.dissection();
     // In the order in which hosts did and learnt things: a forged answer may be on its way before the question is.
     let mut events: Vec<(usize, &Transmission, &Layer)> = Vec::new();
     for t in case.packets() {

@@ -14,6 +14,7 @@ mod hop;
 mod icmp_errors;
 mod nat;
 mod no_answer;
+mod order;
 mod page_broken;
 mod page_times;
 mod pmtu;
@@ -24,6 +25,7 @@ mod redirect;
 mod refused;
 mod request_layers;
 mod resolution;
+mod session;
 mod sockets;
 mod spoof;
 mod static_entry;
@@ -31,6 +33,7 @@ mod tcp;
 mod tunnel;
 mod udp;
 
+use core::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -39,6 +42,7 @@ use stack::record::{AddrChange, IfIndex, IfaceInfo, Journal, NodeId, NodeKind, W
 use wire::arp::Operation;
 use wire::{Instant, MacAddr, ndp};
 
+use crate::dissect::Dissection;
 use crate::explain::{Decides, Explanation, Folklore, Ref, Sentence};
 use crate::traffic::{Traffic, Transmission, node_name};
 
@@ -73,6 +77,7 @@ pub(crate) const ALL: &[Finding] = &[
     page_broken::find,
     page_times::find,
     request_layers::find,
+    session::find,
     echo::find,
     tcp::find,
 ];
@@ -93,6 +98,8 @@ pub(crate) struct Case<'a> {
     pub(crate) entries: Vec<Entry>,
     /// Who got which address during the run, first come first served.
     later_addrs: BTreeMap<IpAddr, NodeId>,
+    /// Made when a finding asks for it.
+    dissection: OnceCell<Dissection>,
 }
 
 /// Somebody asked who has an address.
@@ -185,6 +192,7 @@ impl<'a> Case<'a> {
             questions: Vec::new(),
             entries: entries(journal),
             later_addrs: later_addrs(journal),
+            dissection: OnceCell::new(),
         };
         for t in traffic.numbered() {
             // A router that passes a tunnel's packet on neither asks nor answers.
@@ -223,6 +231,11 @@ impl<'a> Case<'a> {
 
     pub(crate) fn name(&self, node: NodeId) -> &'a str {
         node_name(self.journal, node)
+    }
+
+    /// What stands in the packets.
+    pub(crate) fn dissection(&self) -> &Dissection {
+        self.dissection.get_or_init(|| Dissection::of(self.journal, self.traffic))
     }
 
     pub(crate) fn packets(&self) -> impl Iterator<Item = &'a Transmission> + use<'a> {
@@ -516,6 +529,7 @@ impl Findings {
     pub(crate) fn finish(mut self) -> Explanation {
         self.out.sentences.sort_by_key(|s| s.at_ns);
         resolution::make_short(&mut self.out.sentences);
+        order::put(&mut self.out.sentences);
         self.out
     }
 }

@@ -18,12 +18,10 @@ const TABLE: &str = "what tells causes apart: NXDOMAIN after one round trip, the
 
 pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     let mut told = false;
-    let mut dissection = None;
     for (record, r) in case.journal.records.iter().enumerate() {
         let What::Output { line, .. } = &r.what else { continue };
         let Some(why) = symptom(line) else { continue };
-        let dissection = dissection.get_or_insert_with(|| Dissection::of(case.journal, case.traffic));
-        let seen = Seen { case, dissection, host: r.node, until: r.at };
+        let seen = Seen { case, dissection: case.dissection(), host: r.node, until: r.at };
         let Some((cause, packets)) = seen.cause(why) else { continue };
         let began = seen.packets().map(|t| t.at).next();
         let after = began.map_or("without a packet".into(), |at| {

@@ -1,7 +1,7 @@
 //! What each layer adds to a request: the bytes of every header around the first HTTP request of the run.
 
 use super::{Case, Findings};
-use crate::dissect::{Dissection, Message};
+use crate::dissect::Message;
 use crate::explain::Ref;
 
 /// Runs with more packets than this are about something else.
@@ -13,7 +13,7 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     if count > PACKETS || !tcp {
         return;
     }
-    let dissection = Dissection::of(case.journal, case.traffic);
+    let dissection = case.dissection();
     let request = |m: &Message| matches!(m, Message::HttpRequest { .. });
     let first = dissection.packets.iter().find(|(_, p)| p.layers.iter().any(|layer| request(&layer.message)));
     let Some((number, packet)) = first else { return };

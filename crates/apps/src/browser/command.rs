@@ -32,8 +32,11 @@ enum Step {
     Close,
 }
 
+/// What TLS 1.2 has whose server's key decrypts instead of signing (RFC 5288).
+const STATIC_RSA: [&str; 2] = ["TLS_RSA_WITH_AES_256_GCM_SHA384", "TLS_RSA_WITH_AES_128_GCM_SHA256"];
+
 /// All options, for errors.
-const USAGE: &str = "browser [--http 1.1|2] [--tls 1.2|1.3] [--early-data] [--no-resume] [--no-cache] [--no-compress] [--old-cookies] \
+const USAGE: &str = "browser [--http 1.1|2] [--tls 1.2|1.2-rsa|1.3] [--early-data] [--false-start] [--fast-open] [--no-resume] [--no-cache] [--no-compress] [--old-cookies] \
                      [--preload DOMAIN] [--connections N] [--trust NAME] [--json] [--silent] [--strict] \
                      {URL | --reload URL | --wait TIME | --close}…";
 
@@ -68,10 +71,16 @@ pub fn read(words: &[String], env: &Env) -> Result<Ready, CommandError> {
             "--tls" => {
                 all.options.tls.versions = match value("a version")?.as_str() {
                     "1.2" => vec![VersionWord::Tls12],
+                    "1.2-rsa" => {
+                        all.options.tls.suites = STATIC_RSA.map(String::from).into();
+                        vec![VersionWord::Tls12]
+                    }
                     "1.3" => vec![VersionWord::Tls13],
-                    other => return Err(wrong(at, format!("TLS {other} is neither 1.2 nor 1.3"))),
+                    other => return Err(wrong(at, format!("TLS {other} is none of 1.2, 1.2-rsa and 1.3"))),
                 }
             }
+            "--false-start" => all.options.tls.false_start = true,
+            "--fast-open" => all.options.fast_open = true,
             "--early-data" => all.options.tls.early_data = true,
             "--no-resume" => all.options.tls.resume = false,
             "--no-cache" => all.options.cache = false,
@@ -120,12 +129,18 @@ pub fn read(words: &[String], env: &Env) -> Result<Ready, CommandError> {
     Ok(Arc::new(all))
 }
 
-/// As an address bar reads it, but without a search engine: what has no scheme is https.
-fn read_url(text: &str) -> Result<Url, String> {
+/// Reads a URL as an address bar does, but without a search engine: what has no scheme is https.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_url(text: &str) -> Result<Url, String> {
     let whole = if text.contains("://") { text.to_string() } else { format!("https://{text}") };
     let url = Url::parse(&whole).map_err(|error| format!("`{text}` is no URL: {error}"))?;
     if !["http", "https"].contains(&url.scheme()) {
         return Err(format!("`{text}`: {} is neither http nor https", url.scheme()));
+    }
+    if url.port() == Some(0) {
+        return Err(format!("`{text}`: port 0 is nobody's"));
     }
     Ok(url)
 }

@@ -57,6 +57,8 @@ pub struct Options {
     pub lax_by_default: bool,
     /// HTTP/1.1 connections to one host.
     pub per_host: usize,
+    /// TCP Fast Open.
+    pub fast_open: bool,
 }
 
 impl Default for Options {
@@ -69,6 +71,7 @@ impl Default for Options {
             preload: Vec::new(),
             lax_by_default: true,
             per_host: 6,
+            fast_open: false,
         }
     }
 }
@@ -100,6 +103,7 @@ impl Browser {
             version: options.version,
             per_host: options.per_host,
             tls: Some(Arc::new(tls)),
+            fast_open: options.fast_open,
             stream_window: WINDOWS.0,
             connection_window: WINDOWS.1,
             ..Config::default()

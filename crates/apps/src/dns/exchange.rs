@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::timeout;
 
+use super::https::Asker;
 use super::message::{self, EDNS_UDP, edns, query, read_framed, write_framed};
 use super::random::Random;
 use crate::tls::{self, ClientTls};
@@ -161,6 +162,20 @@ impl Exchange {
         let outcome =
             timeout(TCP_TIME, exchange).await.map_err(|_| "it did not answer in time".to_string())?;
         outcome.map_err(|error| error.to_string())
+    }
+
+    /// Asks a server over HTTPS (RFC 8484). The ID is 0, so that caches can know the question again (§4.1).
+    pub(crate) async fn ask_https(
+        &self,
+        server: IpAddr,
+        https: &Asker,
+        (name, kind): (&Name, RecordType),
+    ) -> Result<Message, String> {
+        let mut asked = self.question(name, kind, true, true);
+        asked.metadata.id = 0;
+        let reply = timeout(TCP_TIME, https.ask(server, &asked)).await;
+        let reply = reply.map_err(|_| "it did not answer in time".to_string())??;
+        if answers(&asked, &reply) { Ok(reply) } else { Err("no answer to what was asked".into()) }
     }
 
     async fn udp(&self, server: SocketAddr, asked: &Message, time: Duration) -> Result<Message, Failure> {

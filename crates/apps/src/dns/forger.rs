@@ -19,7 +19,7 @@ use super::exchange::any;
 use super::message::{self, bare, query, reply_to};
 use super::random::Random;
 use super::server::name as parse_name;
-use super::service::{Answering, Asked, Service, own_addresses, serve};
+use super::service::{Answering, Asked, Encrypted, Service, own_addresses, serve};
 use crate::app::read_table;
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
 
@@ -126,7 +126,14 @@ impl App for Forger {
                 (Some(blind), Some(bait)) => self.forge_blindly(&cx, &blind, &bait).await,
                 _ => {
                     let addresses = own_addresses(&cx, &self.config.listen);
-                    serve(&cx, Arc::new(OnPath { forger: self, cx: cx.clone() }), addresses, 53, None).await
+                    serve(
+                        &cx,
+                        Arc::new(OnPath { forger: self, cx: cx.clone() }),
+                        addresses,
+                        53,
+                        Encrypted::default(),
+                    )
+                    .await
                 }
             }
         })

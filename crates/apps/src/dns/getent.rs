@@ -9,6 +9,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
 
 use super::dig::{arpa, configured};
@@ -16,7 +17,8 @@ use super::exchange::{answers, any, tcp};
 use super::message::{bare, query, rcode};
 use super::random::Random;
 use super::stub::GaiError;
-use crate::{App, AppFuture, CommandError, Cx, Env, Ready};
+use crate::app::read_table;
+use crate::{App, AppFuture, CommandError, Cx, Env, Problem, Ready};
 
 /// `getent ahosts NAME…`.
 #[derive(Clone, Debug)]
@@ -111,6 +113,33 @@ pub enum NameOrPause {
     Name(String),
     /// A pause in seconds.
     Pause(f64),
+}
+
+/// The longest pause, in seconds.
+const LONGEST_PAUSE: f64 = 86_400.0;
+
+/// Reads its table.
+///
+/// # Errors
+/// No names, or a pause that cannot be.
+pub fn read(table: &Map<String, Value>, _: &Env) -> Result<Ready, Vec<Problem>> {
+    let asker: GetAddrInfo = read_table(table)?;
+    let mut problems = Vec::new();
+    let mut wrong = |path: Vec<String>, message: String, help: &str| {
+        problems.push(Problem { path, message, help: Some(help.into()) });
+    };
+    if !asker.names.iter().any(|name| matches!(name, NameOrPause::Name(_))) {
+        wrong(vec!["names".into()], "there is no name to look up".into(), "such as [\"www.example\"]");
+    }
+    for (n, name) in asker.names.iter().enumerate() {
+        if let NameOrPause::Pause(seconds) = name
+            && !(0.0..=LONGEST_PAUSE).contains(seconds)
+        {
+            let path = vec!["names".into(), n.to_string()];
+            wrong(path, format!("a pause of {seconds} s"), "0 to 86400 seconds");
+        }
+    }
+    if problems.is_empty() { Ok(Arc::new(asker)) } else { Err(problems) }
 }
 
 /// A time as the lines have it.

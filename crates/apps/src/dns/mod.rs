@@ -5,7 +5,7 @@
 //! seed.
 //!
 //! Map: `message` is how messages are answered, cut to size, framed and written down; `zone` is RFC 1034 §4.3.2 over
-//! master-file text; `service` is UDP and TCP around anything that answers; [`server`] is authoritative; `cache`,
+//! master-file text; `service` is UDP, TCP and TLS around anything that answers, `https` is HTTP around it; [`server`] is authoritative; `cache`,
 //! `exchange` and [`recursor`] are the recursive resolver with BIND's timings; [`resolv_conf`] and [`stub`] are glibc's
 //! `getaddrinfo`; [`dig`] and [`getent`] are commands; [`forger`] lies.
 
@@ -14,6 +14,7 @@ pub mod dig;
 mod exchange;
 pub mod forger;
 pub mod getent;
+mod https;
 mod message;
 mod random;
 pub mod recursor;

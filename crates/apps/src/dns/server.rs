@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::message::{EDNS_UDP, refusal, reply_to};
-use super::service::{Answering, Asked, Service, own_addresses, serve};
+use super::service::{Answering, Asked, Encrypted, Service, own_addresses, serve};
 use super::zone::{self, Zone};
 use crate::app::read_table;
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
@@ -142,7 +142,7 @@ impl App for Server {
             let addresses = own_addresses(&cx, &self.config.listen);
             let port = self.config.port;
             let running = Running { server: self, cx: cx.clone(), spent: Mutex::default() };
-            serve(&cx, Arc::new(running), addresses, port, None).await
+            serve(&cx, Arc::new(running), addresses, port, Encrypted::default()).await
         })
     }
 

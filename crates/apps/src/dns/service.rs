@@ -13,12 +13,13 @@ use net::{TcpListener, UdpSocket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
+use super::https;
 use super::message::{self, fit, read_framed, refusal, udp_limit, write_framed};
 use crate::Cx;
-use crate::tls::{self, ServerTls};
+use crate::tls::{self, ServerOptions, ServerTls};
 
 /// Questions in work at a time; BIND's `recursive-clients`.
-const IN_WORK: usize = 1000;
+pub(super) const IN_WORK: usize = 1000;
 /// Connections at a time; BIND's `tcp-clients`.
 const CONNECTIONS: usize = 150;
 /// How long a connection may say nothing; BIND's `tcp-idle-timeout`.
@@ -33,6 +34,7 @@ pub(crate) enum Transport {
     Udp,
     Tcp,
     Tls,
+    Https,
 }
 
 /// A question that is well formed.
@@ -85,13 +87,13 @@ pub(crate) trait Service: Send + Sync + 'static {
 }
 
 /// What comes of the bytes of a query.
-enum Intake {
+pub(super) enum Intake {
     Drop,
     Refuse(Message),
     Answer(Message),
 }
 
-fn intake(bytes: &[u8]) -> Intake {
+pub(super) fn intake(bytes: &[u8]) -> Intake {
     let Ok(query) = Message::from_vec(bytes) else {
         // What has a header is told that it is malformed, unless it is a reply: two servers would argue for ever.
         let [a, b, flags, ..] = *bytes else { return Intake::Drop };
@@ -124,14 +126,24 @@ fn intake(bytes: &[u8]) -> Intake {
 /// The port of DNS over TLS (RFC 7858 §3.1).
 pub(crate) const TLS_PORT: u16 = 853;
 
-/// Serves on these addresses until it cannot, over TLS too when it has some; returns the exit status.
+/// What a server offers besides UDP and TCP.
+#[derive(Default)]
+pub(crate) struct Encrypted {
+    /// Over TLS.
+    pub(crate) tls: Option<ServerTls>,
+    /// Over HTTPS.
+    pub(crate) https: Option<ServerOptions>,
+}
+
+/// Serves on these addresses until it cannot; returns the exit status.
 pub(crate) async fn serve(
     cx: &Cx,
     service: Arc<impl Service>,
     addresses: Vec<IpAddr>,
     port: u16,
-    tls: Option<ServerTls>,
+    encrypted: Encrypted,
 ) -> i32 {
+    let Encrypted { tls, https } = encrypted;
     let (failed, mut failure) = tokio::sync::mpsc::channel(1);
     let in_work = Arc::new(Semaphore::new(IN_WORK));
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
@@ -146,6 +158,13 @@ pub(crate) async fn serve(
             let error = tcp_loop(tcp.0, at, tcp.1, None).await;
             let _ = tcp.2.send((at, error)).await;
         });
+        if let Some(tls) = https.clone() {
+            let (service, own, failed) = (service.clone(), cx.clone(), failed.clone());
+            net::spawn(async move {
+                let error = https::serve(service, at.ip(), tls, own).await;
+                let _ = failed.send((SocketAddr::new(at.ip(), https::PORT), io::Error::other(error))).await;
+            });
+        }
         if let Some(tls) = tls.clone() {
             let at = SocketAddr::new(at.ip(), TLS_PORT);
             let (service, connections, failed) = (service.clone(), connections.clone(), failed.clone());
@@ -241,6 +260,8 @@ async fn tcp_loop<S: Service>(
             Ok(accepted) => accepted,
             Err(error) => return error,
         };
+        // A short answer does not wait for the acknowledgment of TLS's tickets before it, as in BIND and unbound.
+        let _ = stream.set_nodelay(true);
         let (service, tls) = (service.clone(), tls.clone());
         net::spawn(async move {
             let asked = |transport| (client, at.ip(), transport);

@@ -53,6 +53,48 @@ impl Frames {
     }
 }
 
+/// Writes of a connection that does something to its reads only go to its field of this name.
+macro_rules! writes_through {
+    ($ty:ty, $field:ident) => {
+        impl tokio::io::AsyncWrite for $ty {
+            fn poll_write(
+                mut self: core::pin::Pin<&mut Self>,
+                cx: &mut core::task::Context<'_>,
+                buf: &[u8],
+            ) -> core::task::Poll<std::io::Result<usize>> {
+                core::pin::Pin::new(&mut self.$field).poll_write(cx, buf)
+            }
+
+            fn poll_write_vectored(
+                mut self: core::pin::Pin<&mut Self>,
+                cx: &mut core::task::Context<'_>,
+                bufs: &[std::io::IoSlice<'_>],
+            ) -> core::task::Poll<std::io::Result<usize>> {
+                core::pin::Pin::new(&mut self.$field).poll_write_vectored(cx, bufs)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                self.$field.is_write_vectored()
+            }
+
+            fn poll_flush(
+                mut self: core::pin::Pin<&mut Self>,
+                cx: &mut core::task::Context<'_>,
+            ) -> core::task::Poll<std::io::Result<()>> {
+                core::pin::Pin::new(&mut self.$field).poll_flush(cx)
+            }
+
+            fn poll_shutdown(
+                mut self: core::pin::Pin<&mut Self>,
+                cx: &mut core::task::Context<'_>,
+            ) -> core::task::Poll<std::io::Result<()>> {
+                core::pin::Pin::new(&mut self.$field).poll_shutdown(cx)
+            }
+        }
+    };
+}
+pub(crate) use writes_through;
+
 /// The frame header (RFC 9113 §4.1).
 const FRAME_HEADER: usize = 9;
 /// The connection preface of a client (RFC 9113 §3.4).

@@ -1,25 +1,13 @@
 //! Two hosts on a cable in virtual time, apps on them, and what the apps print.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use apps::{Cx, Env, Ready, Sink};
+use apps::{Cx, Env, Lines, Ready};
 use net::{Host, Lab, LabConfig};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-/// What apps printed.
-#[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Sink for Lines {
-    fn print(&self, line: &str) {
-        self.0.lock().unwrap().push(line.to_string());
-    }
-
-    fn key_log(&self, _: &str) {}
-}
 
 /// The smallest world: `client` 192.0.2.1 and `server` 192.0.2.2.
 pub(crate) struct World {
@@ -82,8 +70,7 @@ impl World {
         let app = (apps::kind(kind).unwrap().read)(table, &env).unwrap();
         let lines = Lines::default();
         let status = self.client(app.run(Cx::new(env, kind, lines.clone())));
-        let printed = lines.0.lock().unwrap().clone();
-        (status, printed)
+        (status, lines.all())
     }
 
     /// Runs a command on the client; its exit status and what it printed.
@@ -94,14 +81,13 @@ impl World {
         let lines = Lines::default();
         let cx = Cx::new(env, &words[0], lines.clone());
         let status = self.client(app.run(cx));
-        let printed = lines.0.lock().unwrap().clone();
-        (status, printed)
+        (status, lines.all())
     }
 
     /// What the server printed so far.
     pub(crate) fn lines(&mut self) -> Vec<String> {
         self.lab.advance(Duration::from_millis(100));
-        self.lines.0.lock().unwrap().clone()
+        self.lines.all()
     }
 }
 

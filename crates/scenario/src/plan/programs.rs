@@ -171,7 +171,18 @@ fn configured(
         Ok(app) => Some(What::App(app, program.exit.unwrap_or(0))),
         Err(problems) => {
             for problem in problems {
-                let place = problem.path.iter().fold(join(path, "with"), |path, part| join(&path, part));
+                let mut place = join(path, "with");
+                for part in &problem.path {
+                    let below = join(&place, part);
+                    // What is missing is missing from the table around it.
+                    if !checks.source.has(&below) {
+                        break;
+                    }
+                    place = below;
+                }
+                if !checks.source.has(&place) {
+                    place = join(path, "app");
+                }
                 checks.at_value(&place, problem.message, problem.help);
             }
             None

@@ -115,9 +115,14 @@ fn run_here(plan: &Plan, granularity: Granularity) -> Result<Outcome, RunError> 
         }
         tokio::time::sleep(settle).await;
     };
+    let mut spins = None;
     let end = match lab.try_run(async move { tokio::time::timeout(until, ended).await }) {
         Ok(Ok(())) => RunEnd::ProgramsDone,
         Ok(Err(_)) => RunEnd::TimeLimit,
+        Err(stuck) if stuck.spins.is_some() => {
+            spins = Some(stuck.to_string());
+            RunEnd::Storm
+        }
         Err(_) => RunEnd::EventLimit,
     };
     let world = lab.finish();
@@ -131,6 +136,7 @@ fn run_here(plan: &Plan, granularity: Granularity) -> Result<Outcome, RunError> 
     let end = if storm.is_some() { RunEnd::Storm } else { end };
     let mut outcome = outcome(plan, world.finish(), end, hits, reports, slack(Duration::ZERO, granularity));
     outcome.errors.extend(storm);
+    outcome.errors.extend(spins);
     Ok(outcome)
 }
 

@@ -42,6 +42,11 @@ impl World {
         Process { node, pid, index }
     }
 
+    /// The name that such a process was opened with, as the journal has it.
+    pub fn process_name(&self, process: Process) -> &str {
+        &self.wires.journal.nodes[process.node.0 as usize].programs[process.index as usize]
+    }
+
     /// What the process does is told by what it prints: readers may leave its calls out.
     pub fn fold_calls(&mut self, process: Process) {
         self.wires.journal.nodes[process.node.0 as usize].folded.push(process.index);

@@ -150,6 +150,13 @@ impl World {
         Some(NodeId(u32::try_from(at).expect("add_node counted")))
     }
 
+    /// The host of ours called `name`, in whatever case: host names are ASCII-insensitive (RFC 952).
+    pub fn find_host(&self, name: &str) -> Option<NodeId> {
+        let meant = |node: &Node| matches!(node.body, Body::Host(_)) && node.name.eq_ignore_ascii_case(name);
+        let at = self.nodes.iter().position(meant)?;
+        Some(NodeId(u32::try_from(at).expect("add_node counted")))
+    }
+
     /// Some link joins the two nodes directly.
     pub(crate) fn are_neighbours(&self, a: NodeId, b: NodeId) -> bool {
         self.wires.directions.iter().any(|d| d.from.node == a && d.to.node == b)

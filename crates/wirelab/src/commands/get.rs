@@ -68,6 +68,11 @@ struct Ran {
 
 /// Fetches a URL as the command line says.
 pub(crate) fn get(args: &GetArgs, out: &mut Output) -> Exit {
+    if let Err(message) = apps::browser::command::read_url(&args.url) {
+        let help = "http or https, a host, a port from 1 to 65535 if it is not the scheme's, a path: https://shop.example/";
+        out.error(message, Some(help));
+        return Exit::Usage;
+    }
     let variants = match variants(args) {
         Ok(variants) => variants,
         Err((message, hint)) => {

@@ -61,7 +61,12 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::Builder::new().prefix(".wirelab-").tempfile_in(dir).map_err(|e| {
         // Its own error names the temporary file, which nobody asked for.
-        let dir = dir.display();
-        io::Error::new(e.kind(), format!("no file can be made in the folder {dir}: {}", e.kind()))
+        let shown = dir.display();
+        let message = match e.kind() {
+            io::ErrorKind::NotFound => format!("there is no folder {shown}"),
+            io::ErrorKind::NotADirectory => format!("{shown} is no folder"),
+            kind => format!("no file can be made in the folder {shown}: {kind}"),
+        };
+        io::Error::new(e.kind(), message)
     })
 }

@@ -108,12 +108,16 @@ fn file_name(name: &str) -> String {
     name.replace("::", ".").chars().map(plain).collect()
 }
 
-/// cargo's target directory: the test's binary lies in it.
+/// cargo's target directory: the test's binary lies in it. A documentation test's does not: then it is `CARGO_TARGET_DIR`, or
+/// stands beside the workspace's `Cargo.lock`.
 fn target_dir() -> PathBuf {
-    let marked = |dir: &&Path| dir.join("CACHEDIR.TAG").is_file();
-    let exe = std::env::current_exe().ok();
-    let found = exe.as_deref().and_then(|exe| exe.ancestors().find(marked)).map(Path::to_path_buf);
-    found.unwrap_or_else(|| PathBuf::from("target"))
+    let above = |from: Option<PathBuf>, mark: &str| {
+        from?.ancestors().find(|dir| dir.join(mark).is_file()).map(Path::to_path_buf)
+    };
+    above(std::env::current_exe().ok(), "CACHEDIR.TAG")
+        .or_else(|| std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from))
+        .or_else(|| above(std::env::current_dir().ok(), "Cargo.lock").map(|dir| dir.join("target")))
+        .unwrap_or_else(|| PathBuf::from("target"))
 }
 
 /// As seen from where the reader stands.

@@ -2,10 +2,10 @@
 //! reaches nginx, and nginx and our proxy log the same for the same script.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use apps::{Cx, Env, Ready, Sink};
+use apps::{Cx, Env, Lines, Ready};
 use serde_json::{Value, json};
 
 use crate::able;
@@ -13,34 +13,17 @@ use crate::lab::{Bench, Path, Wire};
 use crate::programs::{Files, Nginx, has, run, try_run};
 
 const KERNEL: &str = "198.51.100.1";
-const STACK: &str = "198.51.100.2";
+pub(crate) const STACK: &str = "198.51.100.2";
 
-/// What apps printed.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Sink for Lines {
-    fn print(&self, line: &str) {
-        self.0.lock().expect("no printer panics").push(line.to_string());
-    }
-
-    fn key_log(&self, _: &str) {}
-}
-
-impl Lines {
-    fn all(&self) -> Vec<String> {
-        self.0.lock().expect("no printer panics").clone()
-    }
-}
-
-fn wire() -> Wire {
+pub(crate) fn wire() -> Wire {
     Wire { name: "clean", impairment: sim::Impairment::default(), mib: 0, cc: "cubic" }
 }
 
-fn env() -> Env {
+pub(crate) fn env() -> Env {
     let ip = |text: &str| vec![text.parse().expect("an address")];
     let certificates: indexmap::IndexMap<String, apps::pki::Certificate> =
-        serde_json::from_value(json!({ "shop": { "names": ["shop.example"] } })).expect("a table");
+        serde_json::from_value(json!({ "shop": { "names": ["shop.example"], "key": "p256" } }))
+            .expect("a table");
     Env {
         host: "stack".into(),
         hosts: BTreeMap::from([("kernel".into(), ip(KERNEL)), ("stack".into(), ip(STACK))]),
@@ -55,7 +38,7 @@ fn read(kind: &str, table: &Value) -> Ready {
 }
 
 /// Starts an app on our stack.
-fn serve(bench: &Bench, kind: &str, table: &Value) -> Lines {
+pub(crate) fn serve(bench: &Bench, kind: &str, table: &Value) -> Lines {
     let lines = Lines::default();
     let cx = Cx::new(env(), kind, lines.clone());
     let app = read(kind, table);
@@ -194,7 +177,7 @@ fn our_client_gets_from_nginx_what_curl_gets() {
         let lines = Lines::default();
         let cx = Cx::new(env(), "curl", lines.clone());
         let status = bench.block_on(app.run(cx));
-        (status, lines.all().join("\n"))
+        (status, lines.to_string())
     };
     assert_eq!(curl(&format!("curl http://{KERNEL}/page.txt")), (0, text.trim_end().to_string()));
     assert_eq!(curl(&format!("curl -r 0-7 http://{KERNEL}/page.txt")), (0, "all work".into()));

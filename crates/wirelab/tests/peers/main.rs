@@ -5,6 +5,7 @@
 //! cargo test --release -p wirelab --test peers -- --ignored --nocapture
 //! ```
 
+mod chromium;
 mod http;
 mod lab;
 mod programs;

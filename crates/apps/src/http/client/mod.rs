@@ -108,6 +108,9 @@ pub struct Config {
     pub tls: Option<Arc<dyn Secure>>,
     /// QUIC; without it HTTP/3 is refused.
     pub quic: Option<Arc<dyn Quic>>,
+    /// Whether what is written first leaves with the SYN, where a server gave a cookie before (TCP Fast Open, RFC 7413); not on the
+    /// machine's own sockets.
+    pub fast_open: bool,
     /// Whether HTTP/2 servers may push (SETTINGS_ENABLE_PUSH).
     pub push: bool,
     /// The receive window of an HTTP/2 stream; 65,535 unless given.
@@ -130,6 +133,7 @@ impl Default for Config {
             resolver: None,
             tls: None,
             quic: None,
+            fast_open: false,
             push: false,
             stream_window: 65_535,
             connection_window: 65_535,
@@ -307,15 +311,14 @@ async fn connect(
     for ip in addresses {
         let to = SocketAddr::new(ip, origin.port);
         request.tell(&Event::Trying(to));
-        match net::TcpStream::connect(to).await {
+        match open(to, config.fast_open).await {
             Ok(stream) => {
                 locked(marks).connect = Some(Instant::now());
                 // The request goes at once (curl's and every browser's choice).
-                let ends =
-                    stream.set_nodelay(true).and_then(|()| Ok((stream.local_addr()?, stream.peer_addr()?)));
-                let (local, peer) = ends.map_err(|error| Error::Connect(to, error))?;
-                request.tell(&Event::Connected { host: &origin.host, peer });
-                return Ok((stream, local, peer));
+                let local = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+                let local = local.map_err(|error| Error::Connect(to, error))?;
+                request.tell(&Event::Connected { host: &origin.host, peer: to });
+                return Ok((stream, local, to));
             }
             Err(error) => {
                 request.tell(&Event::ConnectFailed(to, &error));
@@ -324,6 +327,15 @@ async fn connect(
         }
     }
     Err(last.unwrap_or_else(|| Error::Resolve(origin.host.clone(), io::ErrorKind::NotFound.into())))
+}
+
+async fn open(to: SocketAddr, fast_open: bool) -> io::Result<net::TcpStream> {
+    if !fast_open {
+        return net::TcpStream::connect(to).await;
+    }
+    let socket = if to.is_ipv4() { net::TcpSocket::new_v4() } else { net::TcpSocket::new_v6() }?;
+    socket.set_fastopen_connect(true)?;
+    socket.connect(to).await
 }
 
 async fn resolve(config: &Config, origin: &Origin) -> Result<Vec<IpAddr>, Error> {

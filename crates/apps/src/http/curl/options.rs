@@ -360,8 +360,8 @@ impl Options {
 }
 
 /// For options that are not here.
-const KNOWN: &str = "known: -0 -4 -A -b -c -d -e -E -f -G -H -i -I -k -L -m -N -o -O -r -s -S -u -v -w -X, --http1.1 --http2 \
-                     --http2-prior-knowledge --compressed --resolve --retry --connect-timeout --max-redirs --json \
+const KNOWN: &str = "known: -0 -4 -A -b -c -d -e -E -f -G -H -i -I -k -L -m -N -o -O -r -s -S -u -v -w -X -#, --http1.1 --http2 \
+                     --http2-prior-knowledge --http3 --http3-only --compressed --resolve --retry --connect-timeout --max-redirs --json \
                      --data-urlencode --cacert --tlsv1.2 --tlsv1.3 --tls-max";
 
 /// `name:port:address[,address]`.

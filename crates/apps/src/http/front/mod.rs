@@ -137,6 +137,11 @@ pub(crate) struct Ends {
     pub(crate) number: u64,
 }
 
+/// Every IPv4 address.
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], port))
+}
+
 impl Front {
     pub(crate) fn new(
         limits: Limits,
@@ -160,9 +165,23 @@ impl Front {
             Ok(tls) => tls.map(|tls| Arc::new(tls) as Arc<dyn Accept>),
             Err(error) => return cx.print(format!("[emerg] {}", error.text)),
         };
-        if let Err(error) = self.serve(port, tls).await {
+        if let Err(error) = self.serve(any(port), tls).await {
             cx.print(format!("[emerg] bind() to 0.0.0.0:{port} failed ({error})"));
         }
+    }
+
+    /// Serves one address for ever; says why it cannot.
+    pub(crate) async fn run_at(
+        self: Arc<Self>,
+        at: SocketAddr,
+        tls: Option<&crate::tls::ServerOptions>,
+    ) -> String {
+        let accept = tls.map(|tls| super::tls::Server::new(tls, self.versions.alpn(), &self.cx)).transpose();
+        let accept = match accept {
+            Ok(accept) => accept.map(|accept| Arc::new(accept) as Arc<dyn Accept>),
+            Err(error) => return error.text,
+        };
+        self.serve(at, accept).await.map_or_else(|error| error.to_string(), |()| String::new())
     }
 
     /// The same by QUIC.
@@ -180,8 +199,8 @@ impl Front {
     }
 
     /// Serves a port for ever.
-    pub(crate) async fn serve(self: Arc<Self>, port: u16, tls: Option<Arc<dyn Accept>>) -> io::Result<()> {
-        let listener = net::TcpListener::bind(("0.0.0.0", port)).await?;
+    async fn serve(self: Arc<Self>, at: SocketAddr, tls: Option<Arc<dyn Accept>>) -> io::Result<()> {
+        let listener = net::TcpListener::bind(at).await?;
         let places = Arc::new(Semaphore::new(self.limits.worker_connections));
         loop {
             let (stream, peer) = match listener.accept().await {

@@ -10,6 +10,8 @@ pub(super) struct Variant {
     http: Option<String>,
     tls: Option<String>,
     early_data: bool,
+    false_start: bool,
+    fast_open: bool,
     no_resume: bool,
     no_cache: bool,
     no_compress: bool,
@@ -21,7 +23,7 @@ pub(super) struct Variant {
 /// What a wrong word is answered with: the message and a hint.
 type Wrong = (String, String);
 
-const WORDS: &str = "words of --compare: http1.1, http2, tls1.2, tls1.3, early-data, no-resume, no-cache, no-compress, rtt=100ms, \
+const WORDS: &str = "words of --compare: http1.1, http2, tls1.2, tls1.2-rsa, tls1.3, false-start, early-data, fast-open, no-resume, no-cache, no-compress, rtt=100ms, \
                      rate=10mbit, loss=2%; `+` joins several, as in http1.1+tls1.2";
 
 impl Variant {
@@ -34,16 +36,38 @@ impl Variant {
         if let Some(version) = &args.tls {
             all.tls(version)?;
         }
-        if args.false_start {
-            return Err(needs_boring("--false-start"));
-        }
-        all.early_data = args.early_data;
+        (all.early_data, all.fast_open) = (args.early_data, args.fast_open);
+        all.false_start = args.false_start;
         if let Some(rtt) = &args.rtt {
             all.rtt(rtt)?;
         }
-        all.rate.clone_from(&args.rate);
-        all.loss.clone_from(&args.loss);
-        Ok(all)
+        args.rate.as_ref().map(|rate| all.rate(rate)).transpose()?;
+        args.loss.as_ref().map(|loss| all.loss(loss)).transpose()?;
+        all.checked()
+    }
+
+    /// Nothing of it contradicts the rest or is missing from this build.
+    fn checked(mut self) -> Result<Variant, Wrong> {
+        if self.false_start {
+            let tls = self.tls.get_or_insert_with(|| "1.2".into());
+            if tls != "1.2" {
+                let message = format!("False Start is TLS 1.2's with a fresh key exchange, not TLS {tls}'s");
+                return Err((message, "--false-start alone, or with --tls 1.2".into()));
+            }
+            needs_boring("False Start")?;
+        }
+        if self.tls.as_deref() == Some("1.2-rsa") {
+            needs_boring("the static RSA key exchange")?;
+        }
+        if self.early_data && self.tls.as_deref().is_some_and(|tls| tls != "1.3") {
+            let message = "early data is TLS 1.3's".to_string();
+            return Err((message, "--early-data alone, or with --tls 1.3".into()));
+        }
+        if self.early_data && self.no_resume {
+            let message = "early data needs a session to resume".to_string();
+            return Err((message, "leave no-resume out".into()));
+        }
+        Ok(self)
     }
 
     /// With the words of one variant of `--compare`.
@@ -52,16 +76,17 @@ impl Variant {
         for word in words.split('+') {
             match word.split_once('=') {
                 Some(("rtt", value)) => all.rtt(value)?,
-                Some(("rate", value)) => all.rate = Some(value.into()),
-                Some(("loss", value)) => all.loss = Some(value.into()),
+                Some(("rate", value)) => all.rate(value)?,
+                Some(("loss", value)) => all.loss(value)?,
                 Some(_) => return Err((format!("--compare: {word} is no variant"), WORDS.into())),
                 None => match word {
                     "default" => {}
                     "early-data" => all.early_data = true,
+                    "false-start" => all.false_start = true,
+                    "fast-open" => all.fast_open = true,
                     "no-resume" => all.no_resume = true,
                     "no-cache" => all.no_cache = true,
                     "no-compress" => all.no_compress = true,
-                    "false-start" => return Err(needs_boring(word)),
                     _ => match (word.strip_prefix("http"), word.strip_prefix("tls")) {
                         (Some(version), _) => all.http(version)?,
                         (None, Some(version)) => all.tls(version)?,
@@ -72,7 +97,7 @@ impl Variant {
                 },
             }
         }
-        Ok(all)
+        all.checked()
     }
 
     fn http(&mut self, version: &str) -> Result<(), Wrong> {
@@ -86,10 +111,23 @@ impl Variant {
 
     fn tls(&mut self, version: &str) -> Result<(), Wrong> {
         match version {
-            "1.2" | "1.3" => self.tls = Some(version.into()),
-            "1.2-rsa" => return Err(needs_boring("static RSA")),
-            other => return Err((format!("there is no TLS {other} here"), "--tls 1.2 or 1.3".into())),
+            "1.2" | "1.2-rsa" | "1.3" => self.tls = Some(version.into()),
+            other => {
+                return Err((format!("there is no TLS {other} here"), "--tls 1.2, 1.2-rsa or 1.3".into()));
+            }
         }
+        Ok(())
+    }
+
+    fn rate(&mut self, text: &str) -> Result<(), Wrong> {
+        scenario::check_rate(text)?;
+        self.rate = Some(text.into());
+        Ok(())
+    }
+
+    fn loss(&mut self, text: &str) -> Result<(), Wrong> {
+        scenario::check_share(text)?;
+        self.loss = Some(text.into());
         Ok(())
     }
 
@@ -127,6 +165,20 @@ impl Variant {
         if line.starts_with("run = 'browser ") {
             return format!("run = {}", toml_string(&self.command(url, visits)));
         }
+        if let (Some("1.2-rsa"), Some(rest)) = (self.tls.as_deref(), line.strip_prefix("tls = {")) {
+            // BoringSSL has neither early data nor anything else that this server says.
+            let rest = rest.replace(", early_data = \"once\"", "");
+            return format!(
+                "tls = {{ versions = [\"1.2\"], suites = [\"TLS_RSA_WITH_AES_256_GCM_SHA384\"],{rest}"
+            );
+        }
+        if self.tls.as_deref() == Some("1.2-rsa") && line.starts_with("names = [") {
+            // Its key must decrypt.
+            return format!("{line}\nkey = \"rsa2048\"");
+        }
+        if self.fast_open && (line == "[hosts.origin]" || line == "[hosts.edge]") {
+            return format!("{line}\nsysctl = {{ \"net.ipv4.tcp_fastopen\" = {LISTENERS_FAST_OPEN} }}");
+        }
         if link.is_empty() {
             return line.into();
         }
@@ -157,6 +209,8 @@ impl Variant {
         option("--tls", self.tls.as_ref());
         let switches = [
             ("--early-data", self.early_data),
+            ("--false-start", self.false_start),
+            ("--fast-open", self.fast_open),
             ("--no-resume", self.no_resume),
             ("--no-cache", self.no_cache),
             ("--no-compress", self.no_compress),
@@ -173,11 +227,17 @@ impl Variant {
 /// Between the client and the origin, as the file has it.
 const NOMINAL_RTT_MS: u128 = 40;
 
-fn needs_boring(what: &str) -> Wrong {
-    (
-        format!("{what} is not in this browser"),
-        "the rows under tls/ have it: `wirelab ask false start`".into(),
-    )
+/// Linux's `TFO_SERVER_ENABLE | TFO_SERVER_WO_SOCKOPT1` beside the client's bit: every listener takes data in a SYN.
+const LISTENERS_FAST_OPEN: u32 = 0x403;
+
+fn needs_boring(what: &str) -> Result<(), Wrong> {
+    if apps::tls::HAS_BORING {
+        return Ok(());
+    }
+    Err((
+        format!("{what} needs BoringSSL, which this build is without"),
+        "cargo run --release --features boring -- get …; it needs cmake, g++, git and libclang".into(),
+    ))
 }
 
 /// A word of a command line, whatever is in it.
@@ -197,6 +257,8 @@ impl fmt::Display for Variant {
         words.extend(self.tls.as_ref().map(|v| format!("TLS {v}")));
         let switches = [
             ("0-RTT", self.early_data),
+            ("False Start", self.false_start),
+            ("Fast Open", self.fast_open),
             ("no resumption", self.no_resume),
             ("no cache", self.no_cache),
             ("no compression", self.no_compress),
@@ -239,7 +301,19 @@ mod tests {
 
     #[test]
     fn wrong_words_are_refused() {
-        for word in ["http3", "http9", "tls1.1", "quick", "rtt=0ms", "rtt=soon", "what=x", "false-start"] {
+        for word in [
+            "http3",
+            "http9",
+            "tls1.1",
+            "quick",
+            "rtt=0ms",
+            "rtt=soon",
+            "what=x",
+            "rate=5",
+            "loss=2",
+            "tls1.2+early-data",
+            "tls1.3+false-start",
+        ] {
             assert!(Variant::default().with(word).is_err(), "{word}");
         }
     }
