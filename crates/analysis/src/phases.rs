@@ -233,7 +233,13 @@ impl Marks {
         if self.query.is_some() && self.answer.is_some() {
             trips.dns = 1;
         }
-        trips.tcp = u32::from(self.syn.is_some() && self.syn_ack.is_some());
+        // With Fast Open what comes next went along, and was taken.
+        let tcp = |at: Option<usize>| at.and_then(|at| seen[at].packet.view.tcp());
+        let fast_open =
+            |syn: &wire::tcp::Header, syn_ack: &wire::tcp::Header| syn_ack.ack.0 != syn.seq.0.wrapping_add(1);
+        if let (Some(syn), Some(syn_ack)) = (tcp(self.syn), tcp(self.syn_ack)) {
+            trips.tcp = u32::from(!fast_open(syn, syn_ack));
+        }
         trips.request = u32::from(self.first_byte.is_some());
         // Each flight of the server's handshake that the client waited for before it asked.
         let end = self.request.unwrap_or(seen.len());

@@ -168,7 +168,8 @@ fn accepts(schema: &Value, value: &DeValue<'_>) -> bool {
         DeValue::Array(_) => "array",
         DeValue::Table(_) => "object",
     };
-    types(schema).contains(&is)
+    let known = types(schema);
+    known.contains(&is) || is == "integer" && known.contains(&"number")
 }
 
 fn name_of(value: &DeValue<'_>) -> &'static str {

@@ -1,7 +1,7 @@
 //! Names and who was asked for them: the way from the resolver down to the answer, what a cache saved, answers that did not fit,
 //! servers that said nothing or could not say, and answers that another host gave (RFC 1034 §5, RFC 2308, RFC 5452).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use stack::record::NodeId;
@@ -78,11 +78,25 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     for m in case.packets().filter_map(|t| Some((message_of(t)?, t.from))) {
         makers.entry(m.0).or_insert(m.1);
     }
-    let mut all = Vec::new();
+    let translated = translated(case);
+    let mut all: Vec<Exchange> = Vec::new();
     let mut strays: BTreeMap<(NodeId, IpAddr), Vec<u32>> = BTreeMap::new();
     for (_, t, layer) in events {
+        let (Some(ip), Some((ports, _))) = (t.view.inner_ip(), ports(t)) else { continue };
         match &layer.message {
+            Message::DnsQuery { id, name, ty } if translated.contains(&(ip.src, ports.0)) => {
+                // When it arrived is what is to be learnt from it.
+                let to = case.owner_of_ip(ip.dst);
+                let arrived = t.arrivals.iter().find(|a| Some(a.node) == to).map(|a| a.at);
+                let mut open = all.iter_mut().rev();
+                let same =
+                    open.find(|e| e.id == *id && e.name == *name && e.ty == *ty && e.arrived.is_none());
+                if let (Some(exchange), Some(_)) = (same, arrived) {
+                    exchange.arrived = arrived;
+                }
+            }
             Message::DnsQuery { id, name, ty } => question(case, t, *id, name, ty, &mut all),
+            _ if translated.contains(&(ip.dst, ports.1)) => {}
             _ => {
                 let maker = message_of(t).and_then(|m| makers.get(&m)).copied().unwrap_or(t.from);
                 answer(case, t, (layer, maker), &mut all, &mut strays);
@@ -177,12 +191,33 @@ fn answer(
     });
 }
 
-/// What stays the same on the way: ends, ports and content.
-type Carried<'a> = (IpAddr, IpAddr, (u16, u16), &'a [u8]);
+/// What of an answer stays the same on the way, through address translation too: its sender and its content.
+type Carried<'a> = (IpAddr, u16, &'a [u8]);
 
 fn message_of(t: &Transmission) -> Option<Carried<'_>> {
-    let ip = t.view.inner_ip()?;
-    Some((ip.src, ip.dst, ports(t)?.0, t.view.payload()))
+    Some((t.view.inner_ip()?.src, ports(t)?.0.0, t.view.payload()))
+}
+
+/// The ends of questions that address translation made: a host that sends in its own name what it just got in another's.
+fn translated(case: &Case<'_>) -> BTreeSet<(IpAddr, u16)> {
+    let mut got: BTreeMap<(NodeId, &[u8]), (IpAddr, u16)> = BTreeMap::new();
+    let mut made = BTreeSet::new();
+    for t in case.packets() {
+        let (Some(ip), Some(h)) = (t.view.inner_ip(), t.view.udp()) else { continue };
+        if h.dst_port != PORT {
+            continue;
+        }
+        let (end, content) = ((ip.src, h.src_port), t.view.payload());
+        if got.get(&(t.from, content)).is_some_and(|first| first.0 != end.0)
+            && case.owner_of_ip(end.0) == Some(t.from)
+        {
+            made.insert(end);
+        }
+        for arrival in &t.arrivals {
+            got.entry((arrival.node, content)).or_insert(end);
+        }
+    }
+    made
 }
 
 /// Name, content and TTL of the first record of a type in a section.

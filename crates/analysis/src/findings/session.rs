@@ -24,9 +24,44 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     requests(case, out);
 }
 
-/// Ends by name, once for a pair however many connections it has.
-fn pair(case: &Case<'_>, c: &Conversation) -> (String, String) {
-    (case.who(c.client.ip()), case.who(c.server.ip()))
+/// A conversation and who really holds it: whoever made the packets, whatever address they bear.
+struct Held<'a> {
+    c: &'a Conversation,
+    client: String,
+    server: String,
+}
+
+/// What the first packet of a conversation keeps when its addresses are translated.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Beginning<'a> {
+    Tcp(u32),
+    Quic(&'a [u8]),
+}
+
+/// Every conversation once: the same behind address translation is no other one.
+fn held<'a>(case: &'a Case<'_>) -> Vec<Held<'a>> {
+    let mut all: Vec<(Beginning<'a>, Held<'a>)> = Vec::new();
+    for c in &case.dissection().conversations {
+        let packets = || c.packets.iter().filter_map(|n| case.packet(*n));
+        let from = |ip: std::net::IpAddr| {
+            let first = packets().find(|t| t.view.inner_ip().is_some_and(|h| h.src == ip));
+            first
+                .filter(|t| !case.is_seen(t.from))
+                .map_or_else(|| ip.to_string(), |t| case.name(t.from).into())
+        };
+        let Some(first) = packets().next() else { continue };
+        let beginning = match first.view.tcp() {
+            Some(h) => Beginning::Tcp(h.seq.0),
+            None => Beginning::Quic(first.view.payload()),
+        };
+        match all.iter_mut().find(|(known, _)| *known == beginning) {
+            Some((_, held)) => held.server = from(c.server.ip()),
+            None => {
+                all.push((beginning, Held { c, client: from(c.client.ip()), server: from(c.server.ip()) }))
+            }
+        }
+    }
+    all.into_iter().map(|(_, held)| held).collect()
 }
 
 /// How a handshake went.
@@ -81,9 +116,8 @@ fn handshake(case: &Case<'_>, c: &Conversation) -> Option<Handshake> {
 fn handshakes(case: &Case<'_>, out: &mut Findings) {
     type Kind = (String, String, &'static str, &'static str, Option<u64>, bool);
     let mut all: BTreeMap<Kind, Vec<Handshake>> = BTreeMap::new();
-    for c in &case.dissection().conversations {
+    for Held { c, client, server } in held(case) {
         let Some(h) = handshake(case, c) else { continue };
-        let (client, server) = pair(case, c);
         all.entry((client, server, h.protocol, h.kind, h.round_trips, h.ahead)).or_default().push(h);
     }
     for ((client, server, protocol, kind, round_trips, ahead), shakes) in all {
@@ -113,8 +147,7 @@ fn handshakes(case: &Case<'_>, out: &mut Findings) {
 fn alerts(case: &Case<'_>, out: &mut Findings) {
     /// `close_notify`: no fault.
     const CLOSE_NOTIFY: u8 = 0;
-    for c in &case.dissection().conversations {
-        let (client, server) = pair(case, c);
+    for Held { c, client, server } in held(case) {
         for number in &c.packets {
             let Some(packet) = case.dissection().packet(*number).filter(|p| p.repeats.is_none()) else {
                 continue;
@@ -143,10 +176,9 @@ fn version(c: &Conversation, e: &Exchange) -> &'static str {
 fn requests(case: &Case<'_>, out: &mut Findings) {
     type Pair<'a> = (String, String, &'static str);
     let mut all: BTreeMap<Pair<'_>, Vec<(&Conversation, &Exchange)>> = BTreeMap::new();
-    for c in &case.dissection().conversations {
+    for Held { c, client, server } in held(case) {
         for e in &c.exchanges {
-            let (client, server) = pair(case, c);
-            all.entry((client, server, version(c, e))).or_default().push((c, e));
+            all.entry((client.clone(), server.clone(), version(c, e))).or_default().push((c, e));
         }
     }
     for ((client, server, version), exchanges) in all {
