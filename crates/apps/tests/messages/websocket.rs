@@ -239,7 +239,7 @@ fn everybody_in_a_room_hears_everything() {
     let mut world = server(&json!({ "does": "broadcast", "access_log": "off" }));
     let seen = world.client(async {
         let client = apps::ws::Client::new("ws://server/", apps::ws::Settings::default());
-        let cx = apps::Cx::new(apps::Env::default(), "test", crate::world::Lines::default());
+        let cx = apps::Cx::new(apps::Env::default(), "test", apps::Lines::default());
         let mut sessions = Vec::new();
         for _ in 0..3 {
             sessions.push(client.connect(&cx).await.unwrap().session);
