@@ -4,6 +4,7 @@
 //! before it without moving a byte; the tail is a reference-counted slice, so that bulk payload is
 //! handed from host to host, to captures and to retransmission queues without being copied.
 
+use core::cell::RefCell;
 use core::fmt;
 use core::ops::Range;
 use std::sync::Arc;
@@ -122,11 +123,137 @@ impl fmt::Debug for Bytes {
 /// assert_eq!(f.len(), 34);
 /// assert_eq!(f.head()[14], 0x45);
 /// ```
-#[derive(Clone, Default)]
-pub struct Frame {
-    buf: Vec<u8>,
-    start: usize,
+///
+/// It is moved from queue to queue all its life: a pointer, to one allocation that holds a short head as well, and that
+/// the next frame of the thread takes over.
+#[derive(Default)]
+pub struct Frame(Option<Box<Inner>>);
+
+/// Heads up to this stand beside the rest: [`LINK_HEADROOM`], IPv4, TCP with timestamps and 64 bytes.
+const SHORT: usize = 152;
+
+struct Inner {
+    /// Where the head begins and ends in its buffer.
+    start: u32,
+    end: u32,
     tail: Bytes,
+    /// The head's buffer when it outgrows `short`; empty until then.
+    long: Vec<u8>,
+    short: [u8; SHORT],
+}
+
+static NO_TAIL: Bytes = Bytes::new();
+
+/// Boxes that a thread keeps for its next frames. Allocators keep few of a size at hand (glibc seven); links hold more.
+const SPARE: usize = 256;
+
+thread_local! {
+    static BOXES: RefCell<Vec<Box<Inner>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Inner {
+    /// A box that nobody uses, without a tail and with a short buffer of whatever.
+    #[inline]
+    fn any() -> Box<Inner> {
+        let spare = BOXES.try_with(|boxes| boxes.borrow_mut().pop()).ok().flatten();
+        spare.unwrap_or_else(|| {
+            Box::new(Inner { start: 0, end: 0, tail: Bytes::new(), long: Vec::new(), short: [0; SHORT] })
+        })
+    }
+
+    /// A buffer of at least `size` bytes, of which the head is `start..end`; zeroes up to its end.
+    #[inline]
+    fn zeroed(size: usize, start: usize, end: usize) -> Box<Inner> {
+        let mut inner = Inner::any();
+        if size > SHORT {
+            inner.long = vec![0; size];
+        } else {
+            inner.short[..end].fill(0);
+        }
+        (inner.start, inner.end) = (end_of(start), end_of(end));
+        inner
+    }
+
+    /// A buffer with a head of `len` bytes of whatever, and [`LINK_HEADROOM`] in front.
+    #[inline]
+    fn link(len: usize) -> Box<Inner> {
+        let end = LINK_HEADROOM + len;
+        let mut inner = Inner::any();
+        if end > SHORT {
+            inner.long = vec![0; end];
+        } else {
+            inner.short[..LINK_HEADROOM].fill(0);
+        }
+        (inner.start, inner.end) = (LINK_HEADROOM as u32, end_of(end)); // 32
+        inner
+    }
+
+    #[inline]
+    fn buf(&self) -> &[u8] {
+        if self.long.is_empty() { &self.short } else { &self.long }
+    }
+
+    #[inline]
+    fn buf_mut(&mut self) -> &mut [u8] {
+        if self.long.is_empty() { &mut self.short } else { &mut self.long }
+    }
+
+    #[inline]
+    fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// Room for `n` bytes behind the head, which then belong to it.
+    #[inline]
+    fn put(&mut self, n: usize) -> &mut [u8] {
+        assert!(self.tail.is_empty(), "the head cannot grow behind a tail");
+        let at = self.end as usize;
+        if at + n > self.buf().len() {
+            self.move_to(self.start as usize, at + n);
+        }
+        self.end = end_of(at + n);
+        &mut self.buf_mut()[at..at + n]
+    }
+
+    /// Moves the head to a buffer of its own, `start` bytes from the front; `size` is the least it must hold.
+    #[cold]
+    fn move_to(&mut self, start: usize, size: usize) {
+        let head = self.range();
+        let mut long = Vec::with_capacity(size.max(2 * SHORT));
+        long.resize(start, 0);
+        long.extend_from_slice(&self.buf()[head.clone()]);
+        long.resize(long.capacity(), 0);
+        self.long = long;
+        (self.start, self.end) = (end_of(start), end_of(start + head.len()));
+    }
+}
+
+impl Drop for Frame {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(mut inner) = self.0.take() else { return };
+        inner.tail = Bytes::new();
+        inner.long = Vec::new();
+        // While the thread ends there is nobody to keep it for.
+        let _ = BOXES.try_with(|boxes| {
+            let mut boxes = boxes.borrow_mut();
+            if boxes.len() < SPARE {
+                boxes.push(inner);
+            }
+        });
+    }
+}
+
+impl Clone for Frame {
+    fn clone(&self) -> Frame {
+        let Some(inner) = &self.0 else { return Frame::default() };
+        // With what stands in front: headers that were pulled can be pushed again.
+        let Range { start, end } = inner.range();
+        let mut copy = Inner::zeroed(end, start, end);
+        copy.buf_mut()[..end].copy_from_slice(&inner.buf()[..end]);
+        copy.tail = inner.tail.clone();
+        Frame(Some(copy))
+    }
 }
 
 /// Room that [`Frame::with_headroom`] callers leave for lower headers: Ethernet with a VLAN tag,
@@ -140,68 +267,88 @@ impl Frame {
     /// An empty frame with `headroom` bytes free in front and room for `capacity` bytes.
     #[inline]
     pub fn with_headroom(headroom: usize, capacity: usize) -> Self {
-        let mut buf = Vec::with_capacity(headroom + capacity);
-        buf.resize(headroom, 0);
-        Frame { buf, start: headroom, tail: Bytes::new() }
+        Frame(Some(Inner::zeroed(headroom + capacity, headroom, headroom)))
     }
 
     /// `headroom` bytes free in front of `len` zero bytes to write headers into, and room for `more` behind them.
     #[inline]
     pub fn with_headroom_and(headroom: usize, len: usize, more: usize) -> Self {
-        let mut buf = Vec::with_capacity(headroom + len + more);
-        buf.resize(headroom + len, 0);
-        Frame { buf, start: headroom, tail: Bytes::new() }
+        Frame(Some(Inner::zeroed(headroom + len + more, headroom, headroom + len)))
     }
 
     /// A frame of `header` and then `data`, with [`LINK_HEADROOM`] in front.
     #[inline]
     pub fn from_parts(header: &[u8], data: &[u8]) -> Self {
-        let mut buf = Vec::with_capacity(LINK_HEADROOM + header.len() + data.len());
-        buf.extend_from_slice(&[0; LINK_HEADROOM]);
-        buf.extend_from_slice(header);
-        buf.extend_from_slice(data);
-        Frame { buf, start: LINK_HEADROOM, tail: Bytes::new() }
+        let mut inner = Inner::link(header.len() + data.len());
+        let (first, rest) = inner.buf_mut()[LINK_HEADROOM..].split_at_mut(header.len());
+        first.copy_from_slice(header);
+        rest[..data.len()].copy_from_slice(data);
+        Frame(Some(inner))
     }
 
     /// A frame that owns `bytes`, with no headroom.
     #[inline]
     pub fn from_vec(bytes: Vec<u8>) -> Self {
-        Frame { buf: bytes, start: 0, tail: Bytes::new() }
+        let mut inner = Inner::any();
+        (inner.start, inner.end) = (0, end_of(bytes.len()));
+        inner.long = bytes;
+        Frame(Some(inner))
     }
 
     /// A frame with a copy of `bytes` and no headroom.
     pub fn from_slice(bytes: &[u8]) -> Self {
-        Frame::from_vec(bytes.to_vec())
+        let mut inner = Inner::zeroed(bytes.len(), 0, bytes.len());
+        inner.buf_mut()[..bytes.len()].copy_from_slice(bytes);
+        Frame(Some(inner))
+    }
+
+    #[inline]
+    fn inner(&mut self) -> &mut Inner {
+        self.0.get_or_insert_with(|| Inner::zeroed(0, 0, 0))
+    }
+
+    #[inline]
+    fn head_len(&self) -> usize {
+        self.0.as_ref().map_or(0, |inner| (inner.end - inner.start) as usize)
     }
 
     /// The owned first part: all headers, and whatever payload was written inline.
     #[inline]
     pub fn head(&self) -> &[u8] {
-        &self.buf[self.start..]
+        match &self.0 {
+            Some(inner) => &inner.buf()[inner.range()],
+            None => &[],
+        }
     }
 
     /// The owned first part, writable.
     #[inline]
     pub fn head_mut(&mut self) -> &mut [u8] {
-        &mut self.buf[self.start..]
+        match &mut self.0 {
+            Some(inner) => {
+                let range = inner.range();
+                &mut inner.buf_mut()[range]
+            }
+            None => &mut [],
+        }
     }
 
     /// The shared last part; empty unless [`Frame::set_tail`] was called.
     #[inline]
     pub fn tail(&self) -> &Bytes {
-        &self.tail
+        self.0.as_ref().map_or(&NO_TAIL, |inner| &inner.tail)
     }
 
     /// Shares `tail` as the bytes after the head, replacing any tail before.
     #[inline]
     pub fn set_tail(&mut self, tail: Bytes) {
-        self.tail = tail;
+        self.inner().tail = tail;
     }
 
     /// Bytes in all.
     #[inline]
     pub fn len(&self) -> usize {
-        self.buf.len() - self.start + self.tail.len()
+        self.head_len() + self.tail().len()
     }
 
     /// No bytes at all.
@@ -213,64 +360,60 @@ impl Frame {
     /// Appends to the head. Panics when there already is a tail: order would be lost.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        assert!(self.tail.is_empty(), "the head cannot grow behind a tail");
-        self.buf.extend_from_slice(bytes);
+        self.inner().put(bytes.len()).copy_from_slice(bytes);
     }
 
     /// Appends `n` zero bytes to the head and returns them for writing.
     pub fn put_zeroed(&mut self, n: usize) -> &mut [u8] {
-        assert!(self.tail.is_empty(), "the head cannot grow behind a tail");
-        let at = self.buf.len();
-        self.buf.resize(at + n, 0);
-        &mut self.buf[at..]
+        let bytes = self.inner().put(n);
+        bytes.fill(0); // a truncated head leaves its bytes there
+        bytes
     }
 
     /// Makes room for `n` bytes in front and returns them for writing (as `skb_push`). Their content
     /// is whatever stood there. Moves bytes only when the headroom is used up.
     #[inline]
     pub fn push(&mut self, n: usize) -> &mut [u8] {
-        if self.start < n {
-            self.add_headroom(n);
+        let inner = self.inner();
+        let mut start = inner.start as usize;
+        if start < n {
+            start = n.max(MAX_HEADROOM);
+            inner.move_to(start, start + inner.range().len());
         }
-        self.start -= n;
-        &mut self.buf[self.start..self.start + n]
-    }
-
-    #[cold]
-    fn add_headroom(&mut self, n: usize) {
-        let room = n.max(MAX_HEADROOM);
-        let mut bigger = Vec::with_capacity(room + self.buf.len() - self.start);
-        bigger.resize(room, 0);
-        bigger.extend_from_slice(&self.buf[self.start..]);
-        self.buf = bigger;
-        self.start = room;
+        inner.start = (start - n) as u32; // less than it was
+        &mut inner.buf_mut()[start - n..start]
     }
 
     /// Drops `n` bytes from the front (as `skb_pull`). Panics when the head is shorter: headers stand
     /// in the head.
     #[inline]
     pub fn pull(&mut self, n: usize) {
-        assert!(n <= self.buf.len() - self.start, "pull {n} of {}", self.buf.len() - self.start);
-        self.start += n;
+        assert!(n <= self.head_len(), "pull {n} of {}", self.head_len());
+        if let Some(inner) = &mut self.0 {
+            inner.start += n as u32; // at most `end`
+        }
     }
 
     /// Cuts the frame down to its first `n` bytes; no effect when it is not longer.
     #[inline]
     pub fn truncate(&mut self, n: usize) {
-        let head = self.buf.len() - self.start;
+        let head = self.head_len();
+        let Some(inner) = &mut self.0 else { return };
         if n <= head {
-            self.buf.truncate(self.start + n);
-            self.tail = Bytes::new();
-        } else if n - head < self.tail.len() {
-            self.tail = self.tail.slice(0..n - head);
+            inner.end = inner.start + n as u32; // at most what it was
+            inner.tail = Bytes::new();
+        } else if n - head < inner.tail.len() {
+            inner.tail = inner.tail.slice(0..n - head);
         }
     }
 
     /// Moves the tail into the head, so that [`Frame::head`] is the whole frame.
     pub fn linearize(&mut self) {
-        if !self.tail.is_empty() {
-            let tail = core::mem::take(&mut self.tail);
-            self.buf.extend_from_slice(&tail);
+        if let Some(inner) = &mut self.0
+            && !inner.tail.is_empty()
+        {
+            let tail = core::mem::take(&mut inner.tail);
+            inner.put(tail.len()).copy_from_slice(&tail);
         }
     }
 
@@ -278,7 +421,7 @@ impl Frame {
     pub fn to_vec(&self) -> Vec<u8> {
         let mut v = Vec::with_capacity(self.len());
         v.extend_from_slice(self.head());
-        v.extend_from_slice(&self.tail);
+        v.extend_from_slice(self.tail());
         v
     }
 
@@ -291,7 +434,7 @@ impl Frame {
             out.extend_from_slice(&head[range.start..range.end.min(cut)]);
         }
         if range.end > cut {
-            out.extend_from_slice(&self.tail[range.start.max(cut) - cut..range.end - cut]);
+            out.extend_from_slice(&self.tail()[range.start.max(cut) - cut..range.end - cut]);
         }
     }
 
@@ -305,7 +448,7 @@ impl Frame {
         if of_head < out.len() {
             let from = start.max(head.len()) - head.len();
             let rest = &mut out[of_head..];
-            rest.copy_from_slice(&self.tail[from..from + rest.len()]);
+            rest.copy_from_slice(&self.tail()[from..from + rest.len()]);
         }
     }
 }
@@ -321,8 +464,8 @@ impl Eq for Frame {}
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({} B", self.head().len())?;
-        if !self.tail.is_empty() {
-            write!(f, " + {} B shared", self.tail.len())?;
+        if !self.tail().is_empty() {
+            write!(f, " + {} B shared", self.tail().len())?;
         }
         f.write_str(")")
     }

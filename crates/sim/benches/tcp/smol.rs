@@ -1,98 +1,19 @@
-//! The peer: smoltcp 0.14 under the same workloads, checksums on, frames from a pool, programs that copy in and out.
+//! The peer: smoltcp 0.14 under TCP's workloads.
 
-use std::cell::RefCell;
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::hint::black_box;
-use std::rc::Rc;
 
-use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, SocketSet};
-use smoltcp::phy::{self, Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
+use smoltcp::iface::{PollIngressSingleResult, SocketHandle};
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Address};
 
+use crate::common::smol::{Host, Pool, SERVER, Wire, pair};
 use crate::cpu;
 
 const CHUNK: usize = 64 << 10;
-const SERVER: Ipv4Address = Ipv4Address::new(10, 9, 0, 2);
-
-type Wire = Rc<RefCell<VecDeque<Vec<u8>>>>;
-type Pool = Rc<RefCell<Vec<Vec<u8>>>>;
-
-struct Memory {
-    rx: Wire,
-    tx: Wire,
-    pool: Pool,
-}
-
-struct Rx(Vec<u8>, Pool);
-struct Tx(Wire, Pool);
-
-impl phy::RxToken for Rx {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        let result = f(&self.0);
-        self.1.borrow_mut().push(self.0);
-        result
-    }
-}
-
-impl phy::TxToken for Tx {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut frame = self.1.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1600));
-        frame.resize(len, 0);
-        let result = f(&mut frame);
-        self.0.borrow_mut().push_back(frame);
-        result
-    }
-}
-
-impl Device for Memory {
-    type RxToken<'a> = Rx;
-    type TxToken<'a> = Tx;
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut caps = DeviceCapabilities::default();
-        caps.medium = Medium::Ip;
-        caps.max_transmission_unit = 1500;
-        caps.checksum = ChecksumCapabilities::default();
-        caps.checksum.tcp = Checksum::Both;
-        caps.checksum.ipv4 = Checksum::Both;
-        caps
-    }
-
-    fn receive(&mut self, _now: Instant) -> Option<(Rx, Tx)> {
-        let frame = self.rx.borrow_mut().pop_front()?;
-        Some((Rx(frame, self.pool.clone()), Tx(self.tx.clone(), self.pool.clone())))
-    }
-
-    fn transmit(&mut self, _now: Instant) -> Option<Tx> {
-        Some(Tx(self.tx.clone(), self.pool.clone()))
-    }
-}
-
-struct Host {
-    device: Memory,
-    iface: Interface,
-    sockets: SocketSet<'static>,
-}
 
 impl Host {
-    fn new(n: u8, rx: Wire, tx: Wire, pool: Pool) -> Host {
-        let mut device = Memory { rx, tx, pool };
-        let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = n.into();
-        let mut iface = Interface::new(config, &mut device, Instant::from_micros(1_000_000));
-        iface.update_ip_addrs(|a| {
-            a.push(IpCidr::new(Ipv4Address::new(10, 9, 0, n).into(), 24)).expect("room")
-        });
-        Host { device, iface, sockets: SocketSet::new(vec![]) }
-    }
-
-    fn poll(&mut self, now: Instant) {
-        self.iface.poll(now, &mut self.device, &mut self.sockets);
-    }
-
     fn add(&mut self, buffer: usize) -> SocketHandle {
         let ring = || tcp::SocketBuffer::new(vec![0u8; buffer]);
         let mut socket = tcp::Socket::new(ring(), ring());
@@ -108,11 +29,6 @@ impl Host {
         let socket = self.sockets.get_mut::<tcp::Socket>(handle);
         socket.connect(self.iface.context(), (SERVER, port), own).expect("closed");
     }
-}
-
-fn pair() -> (Host, Host) {
-    let (ab, ba, pool) = (Wire::default(), Wire::default(), Pool::default());
-    (Host::new(1, ba.clone(), ab.clone(), pool.clone()), Host::new(2, ab, ba, pool))
 }
 
 /// Gbit/s of CPU time, a frame at a time or everything that waits.

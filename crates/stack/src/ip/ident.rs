@@ -32,14 +32,25 @@ impl Idents {
 
     /// The next number for packets from `src` to `dst` (`ip_idents_reserve` for one segment).
     pub(crate) fn next_v4(&mut self, now: Instant, src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol) -> u16 {
+        self.next_of(now, self.counter_v4(src, dst, protocol))
+    }
+
+    /// Which counter packets from `src` to `dst` take their numbers from.
+    pub(crate) fn counter_v4(&self, src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol) -> u16 {
+        let addresses = (u64::from(u32::from(dst)) << 32) | u64::from(u32::from(src));
+        let mut hash = Rng::new(self.key ^ addresses, "").next_u64();
+        hash ^= u64::from(protocol.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((hash >> 32) as usize % BUCKETS) as u16 // 11 bits
+    }
+
+    /// The next number of a counter.
+    #[inline]
+    pub(crate) fn next_of(&mut self, now: Instant, counter: u16) -> u16 {
         if self.buckets.is_empty() {
             let mut rng = self.rng.fork("buckets");
             self.buckets = (0..BUCKETS).map(|_| (rng.next_u32(), 0)).collect();
         }
-        let addresses = (u64::from(u32::from(dst)) << 32) | u64::from(u32::from(src));
-        let mut hash = Rng::new(self.key ^ addresses, "").next_u64();
-        hash ^= u64::from(protocol.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let (counter, stamp) = &mut self.buckets[(hash >> 32) as usize % BUCKETS];
+        let (counter, stamp) = &mut self.buckets[usize::from(counter)];
         // Linux counts the idle time in jiffies; 4 ms each, as with HZ=250.
         let tick = now.as_nanos() / 4_000_000;
         let idle = tick - *stamp;

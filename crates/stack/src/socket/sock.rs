@@ -31,14 +31,62 @@ pub(crate) enum DgramKind {
 /// A datagram that waits to be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
-    pub(crate) meta: RxMeta,
-    pub(crate) src_port: u16,
     /// What the program gets: the payload (raw sockets: with the IPv4 header).
     pub(crate) frame: Frame,
-    pub(crate) truesize: u32,
     pub(crate) at: Instant,
+    addrs: Addrs,
+    pub(crate) ifindex: IfIndex,
+    pub(crate) truesize: u32,
     /// `sk_drops` when it was queued (`SO_RXQ_OVFL`).
     pub(crate) drops: u32,
+    pub(crate) src_port: u16,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+}
+
+/// Source, destination and `ipi_spec_dst`, small for the many.
+#[derive(Clone, Debug)]
+enum Addrs {
+    V4([u32; 3]),
+    Other(Box<[IpAddr; 3]>),
+}
+
+impl Received {
+    /// A datagram that arrived now, with this header.
+    #[inline(always)]
+    pub(crate) fn new(at: Instant, meta: &RxMeta, src_port: u16, frame: Frame, truesize: u32) -> Received {
+        let addrs = match (meta.src, meta.dst, meta.spec_dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst), IpAddr::V4(spec)) => {
+                Addrs::V4([src.to_bits(), dst.to_bits(), spec.to_bits()])
+            }
+            (src, dst, spec) => Addrs::Other(Box::new([src, dst, spec])),
+        };
+        let RxMeta { ifindex, ttl, tos, .. } = *meta;
+        Received { frame, at, addrs, ifindex, truesize, drops: 0, src_port, ttl, tos }
+    }
+
+    #[inline]
+    fn addr(&self, which: usize) -> IpAddr {
+        match &self.addrs {
+            Addrs::V4(addrs) => IpAddr::V4(Ipv4Addr::from_bits(addrs[which])),
+            Addrs::Other(addrs) => addrs[which],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn src(&self) -> IpAddr {
+        self.addr(0)
+    }
+
+    #[inline]
+    pub(crate) fn dst(&self) -> IpAddr {
+        self.addr(1)
+    }
+
+    /// `ipi_spec_dst`
+    pub(crate) fn spec_dst(&self) -> IpAddr {
+        self.addr(2)
+    }
 }
 
 /// `SO_TIMESTAMP`, `SO_TIMESTAMPNS`

@@ -47,13 +47,12 @@ impl Stack {
             return Err(errno);
         }
         let received = entry.dequeue().ok_or(Errno::EAGAIN)?;
-        let from =
-            match (entry.domain, entry.shown(received.meta.src, received.src_port, received.meta.ifindex)) {
-                (Domain::Inet | Domain::Inet6, SockAddr::Ip(from)) => from,
-                (_, SockAddr::Unspec) => unreachable!("packets have a source"),
-            };
+        let from = match (entry.domain, entry.shown(received.src(), received.src_port, received.ifindex)) {
+            (Domain::Inet | Domain::Inet6, SockAddr::Ip(from)) => from,
+            (_, SockAddr::Unspec) => unreachable!("packets have a source"),
+        };
         if entry.kind == DgramKind::Udp {
-            self.mib.inc(super::counters(received.meta.dst.is_ipv6()).in_datagrams);
+            self.mib.inc(super::counters(received.dst().is_ipv6()).in_datagrams);
         }
         Ok((received.frame, from))
     }

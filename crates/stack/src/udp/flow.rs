@@ -33,8 +33,8 @@ const DF: u16 = 0x4000;
 enum Id {
     /// The socket counts (it is connected).
     Socket,
-    /// The host's generator.
-    Host,
+    /// This counter of the host's generator.
+    Host(u16),
     /// 0: it will never be fragmented.
     Zero,
 }
@@ -46,8 +46,6 @@ pub(crate) struct Flow {
     generation: u32,
     /// The address as the program gave it.
     to: Option<SocketAddr>,
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
     next_hop: IpAddr,
     ifindex: IfIndex,
     /// Longer ones need fragments, or an error.
@@ -101,15 +99,13 @@ impl Stack {
         let flow = Flow {
             generation: self.route_generation(),
             to,
-            src,
-            dst,
             next_hop: way.route.next_hop,
             ifindex: way.route.ifindex,
             max_payload: mtu.min(0xffff) - HEADERS,
             id: match entry.peer {
                 Some(_) => Id::Socket,
                 None if dont_fragment => Id::Zero,
-                None => Id::Host,
+                None => Id::Host(self.ip.idents.counter_v4(src, dst, Protocol::UDP)),
             },
             no_check: o.no_check,
             headers: h,
@@ -145,7 +141,7 @@ impl Stack {
                 entry.ip_id = id.wrapping_add(1);
                 id
             }
-            Id::Host => self.ip.idents.next_v4(now, flow.src, flow.dst, Protocol::UDP),
+            Id::Host(counter) => self.ip.idents.next_of(now, counter),
             Id::Zero => 0,
         };
         let mut h = flow.headers;

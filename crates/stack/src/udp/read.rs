@@ -42,7 +42,7 @@ impl Stack {
         let received = if peek { entry.rx.front().cloned() } else { entry.dequeue() };
         let Some(received) = received else { return Ok(entry.shutdown_rd.then(nothing)) };
         if !peek && entry.kind == DgramKind::Udp {
-            self.mib.inc(counters(received.meta.dst.is_ipv6()).in_datagrams);
+            self.mib.inc(counters(received.dst().is_ipv6()).in_datagrams);
         }
         Ok(Some(answer(entry, &received, args)))
     }
@@ -133,11 +133,10 @@ fn answer(sock: &Dgram, received: &Received, args: &RecvArgs) -> Ret {
         put_control(sock, received, &mut control);
     }
     flags = flags | control.flags;
-    let meta = &received.meta;
     Ret::Data {
         len: if args.flags.has(MsgFlags::TRUNC) { whole } else { copied },
         data: data.into(),
-        from: args.addr.then(|| sock.shown(meta.src, received.src_port, meta.ifindex)),
+        from: args.addr.then(|| sock.shown(received.src(), received.src_port, received.ifindex)),
         flags: if recvmsg { flags } else { MsgFlags(0) },
         control: control.messages,
     }
@@ -146,7 +145,7 @@ fn answer(sock: &Dgram, received: &Received, args: &RecvArgs) -> Ret {
 /// `sock_recv_cmsgs`, `ip6_datagram_recv_ctl`, `ip_cmsg_recv`.
 fn put_control(sock: &Dgram, received: &Received, control: &mut Control) {
     let o = &sock.opts;
-    let meta = &received.meta;
+    let (dst, ifindex) = (received.dst(), received.ifindex);
     let nanos = received.at.as_nanos();
     match o.timestamps {
         Timestamps::Off => {}
@@ -157,28 +156,28 @@ fn put_control(sock: &Dgram, received: &Received, control: &mut Control) {
         let SockOpt { level, name } = SockOpt::SO_RXQ_OVFL;
         control.put(4, Cmsg::Other(level, name, received.drops.to_ne_bytes()[..].into()));
     }
-    let ipv6_packet = meta.dst.is_ipv6();
+    let ipv6_packet = dst.is_ipv6();
     if sock.domain == Domain::Inet6 {
         if o.recvpktinfo6 {
-            let addr = sock.shown_ip(meta.dst);
-            control.put(20, Cmsg::PktInfo { ifindex: meta.ifindex, spec_dst: addr, addr });
+            let addr = sock.shown_ip(dst);
+            control.put(20, Cmsg::PktInfo { ifindex, spec_dst: addr, addr });
         }
         if o.recvhoplimit6 && ipv6_packet {
-            control.put(4, Cmsg::Ttl(meta.ttl.into()));
+            control.put(4, Cmsg::Ttl(received.ttl.into()));
         }
         if o.recvtclass6 && ipv6_packet {
-            control.put(4, Cmsg::Tos(meta.tos.into()));
+            control.put(4, Cmsg::Tos(received.tos.into()));
         }
     }
-    if let (IpAddr::V4(_), IpAddr::V4(_)) = (meta.src, meta.dst) {
+    if let (IpAddr::V4(_), IpAddr::V4(_)) = (received.src(), dst) {
         if o.pktinfo {
-            control.put(12, Cmsg::PktInfo { ifindex: meta.ifindex, spec_dst: meta.spec_dst, addr: meta.dst });
+            control.put(12, Cmsg::PktInfo { ifindex, spec_dst: received.spec_dst(), addr: dst });
         }
         if o.recvttl {
-            control.put(4, Cmsg::Ttl(meta.ttl.into()));
+            control.put(4, Cmsg::Ttl(received.ttl.into()));
         }
         if o.recvtos {
-            control.put(1, Cmsg::Tos(meta.tos.into()));
+            control.put(1, Cmsg::Tos(received.tos.into()));
         }
     }
 }

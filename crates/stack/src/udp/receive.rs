@@ -189,8 +189,9 @@ impl Stack {
     ) {
         let entry = &mut self.sockets.dgrams[sock];
         entry.rmem += truesize;
-        let drops = entry.drops;
-        entry.rx.push_back(Received { meta: *meta, src_port, frame, truesize, at: now, drops });
+        let mut received = Received::new(now, meta, src_port, frame, truesize);
+        received.drops = entry.drops;
+        entry.rx.push_back(received);
         let file = entry.file;
         self.wake_file(file, PollEvents::IN | PollEvents::RDNORM);
     }

@@ -1,15 +1,20 @@
 //! Packet deliveries per second across one link: the whole way from `udp_send_to` through neighbour table, link and
-//! `handle_frame` to `udp_recv_from`, recording off and on, and the event loop alone.
+//! `handle_frame` to `udp_recv_from`, recording off and on, and the event loop alone; beside two hosts of smoltcp that send
+//! the same datagrams, ours, theirs, ours, theirs.
 //!
-//! Run with `cargo bench -p sim --bench deliveries`. Items are datagrams delivered; the goal is 5 million a second
-//! with recording off and 1 million with full records and a capture file.
+//! `cargo bench -p sim --bench deliveries` runs every row; words name rows (`-- udp8 loop`), `pairs=5` sets how often the two
+//! take turns, `scale=10` makes the work smaller by that, `peer=0` leaves smoltcp out. Times are the thread's CPU time. smoltcp
+//! has no link, no event loop, no Ethernet header and no neighbour there: its frames go from one host's hands into the other's.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod smol;
 
 use core::time::Duration;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use divan::Bencher;
-use divan::counter::ItemsCount;
+use common::{Args, Bar, compare, cpu};
 use sim::{Impairment, LinkConfig, World, WorldConfig};
 use stack::StackConfig;
 use stack::call::{Call, Domain, Outcome, SockAddr, SockType};
@@ -19,15 +24,35 @@ use wire::capture::LinkType;
 use wire::pcapng::{PacketInfo, SectionInfo, Writer};
 use wire::{Bytes, Frame, Instant, MacAddr, Medium};
 
+/// Millions of deliveries a second.
+const OFF: (f64, f64) = (5.0, 8.0);
+/// The same with full records and a capture file.
+const ON: (f64, f64) = (1.0, 2.0);
+
 fn main() {
-    divan::main();
+    let args = Args::parse();
+    let off = |row: &str, mut ours: Box<dyn FnMut() -> f64>, theirs: Option<usize>| {
+        let mut peer = || smol::deliveries(args.scaled(2_000_000), theirs.unwrap_or_default());
+        let peer: Option<&mut dyn FnMut() -> f64> = if theirs.is_some() { Some(&mut peer) } else { None };
+        compare(&args, row, "M/s", Bar::figure(OFF.0, OFF.1), &mut ours, peer);
+    };
+    let n = args.scaled(2_000_000);
+    off("udp8 8 bytes", Box::new(move || plain_run(n, 8)), Some(8));
+    off("udp1400 1,400 bytes", Box::new(move || plain_run(n, 1400)), Some(1400));
+    off("connected 8 bytes, connected", Box::new(move || connected_run(n)), None);
+    off("jitter rate and jitter", Box::new(move || jitter_run(n)), None);
+    off("loop the event loop alone", Box::new(move || loop_run(n)), None);
+    let n = args.scaled(400_000);
+    for (row, len) in [("pcap8 8 bytes, records, pcapng", 8), ("pcap1400 1,400 bytes, same", 1400)] {
+        compare(&args, row, "M/s", Bar::figure(ON.0, ON.1), || recorded_run(n, len), None);
+    }
 }
 
 /// Datagrams in one batch.
 const BATCH: usize = 64;
 /// Batches in one measured run.
 const BATCHES: usize = 32;
-const ITEMS: usize = BATCH * BATCHES;
+const ITEMS: u64 = (BATCH * BATCHES) as u64;
 const PORT: u16 = 9;
 const DELAY: Duration = Duration::from_micros(1);
 
@@ -123,53 +148,67 @@ fn plain() -> Impairment {
     Impairment { delay: DELAY, ..Impairment::default() }
 }
 
-#[divan::bench(args = [8, 1400])]
-fn udp_recording_off(bencher: Bencher<'_, '_>, len: usize) {
-    let mut pair = Pair::new(false, plain());
-    let payload = bytes(len);
-    bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pair.batches(&payload));
+/// Millions of items a second of CPU time.
+fn rate(items: u64, work: impl FnOnce()) -> f64 {
+    let start = cpu();
+    work();
+    items as f64 / (cpu() - start) / 1e6
 }
 
-#[divan::bench]
-fn udp_recording_off_connected(bencher: Bencher<'_, '_>) {
+/// So many datagrams, in runs of [`BATCHES`].
+fn batches(pair: &mut Pair, n: u64, len: usize) -> f64 {
+    let payload = bytes(len);
+    let runs = n.div_ceil(ITEMS);
+    rate(runs * ITEMS, || {
+        for _ in 0..runs {
+            pair.batches(&payload);
+        }
+    })
+}
+
+fn plain_run(n: u64, len: usize) -> f64 {
+    batches(&mut Pair::new(false, plain()), n, len)
+}
+
+fn connected_run(n: u64) -> f64 {
     let mut pair = Pair::new(false, plain());
     let (node, peer) = (pair.client.0, pair.to.take());
     pair.client.1 = socket(&mut pair.world, node, 0, peer);
-    let payload = bytes(8);
-    bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pair.batches(&payload));
+    batches(&mut pair, n, 8)
 }
 
-#[divan::bench]
-fn udp_recording_off_rate_and_jitter(bencher: Bencher<'_, '_>) {
+fn jitter_run(n: u64) -> f64 {
     let (rate, jitter) = (Some(100_000_000_000), DELAY / 2);
-    let mut pair = Pair::new(false, Impairment { rate, jitter, ..plain() });
-    bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| pair.batches(&bytes(8)));
+    batches(&mut Pair::new(false, Impairment { rate, jitter, ..plain() }), n, 8)
 }
 
-#[divan::bench(args = [8, 1400])]
-fn udp_records_and_pcapng(bencher: Bencher<'_, '_>, len: usize) {
+fn recorded_run(n: u64, len: usize) -> f64 {
     let payload = bytes(len);
-    bencher.counter(ItemsCount::new(ITEMS)).with_inputs(|| Pair::new(true, plain())).bench_local_values(
-        |mut pair| {
+    let mut worlds: Vec<Pair> = (0..n.div_ceil(ITEMS)).map(|_| Pair::new(true, plain())).collect();
+    rate(worlds.len() as u64 * ITEMS, || {
+        for mut pair in worlds.drain(..) {
             pair.batches(&payload);
-            let journal = pair.world.finish();
-            let mut file = Writer::new(Vec::new(), &SectionInfo::default()).expect("memory");
-            let interfaces =
-                ["a", "b"].map(|name| file.interface(name, "", LinkType::ETHERNET).expect("memory"));
-            for record in &journal.records {
-                if let What::Tx { frame, .. } | What::Rx { frame, .. } = &record.what {
-                    let interface = interfaces[record.node.0 as usize];
-                    file.frame(&PacketInfo { interface, at: record.at, ..PacketInfo::default() }, frame)
-                        .expect("memory");
-                }
-            }
-            file.finish().expect("memory").len()
-        },
-    );
+            black_box(capture(pair.world));
+        }
+    })
 }
 
-#[divan::bench]
-fn event_loop_alone(bencher: Bencher<'_, '_>) {
+/// A capture file of all that two hosts sent and received.
+fn capture(world: World) -> Vec<u8> {
+    let journal = world.finish();
+    let mut file = Writer::new(Vec::new(), &SectionInfo::default()).expect("memory");
+    let interfaces = ["a", "b"].map(|name| file.interface(name, "", LinkType::ETHERNET).expect("memory"));
+    for record in &journal.records {
+        if let What::Tx { frame, .. } | What::Rx { frame, .. } = &record.what {
+            let interface = interfaces[record.node.0 as usize];
+            let info = PacketInfo { interface, at: record.at, ..PacketInfo::default() };
+            file.frame(&info, frame).expect("memory");
+        }
+    }
+    file.finish().expect("memory")
+}
+
+fn loop_run(n: u64) -> f64 {
     let mut world = World::new(WorldConfig { seed: 1, record: false, check: false });
     let nics = ["a", "b"].map(|name| {
         let node = world.add_external(name, NodeKind::Stack);
@@ -177,8 +216,9 @@ fn event_loop_alone(bencher: Bencher<'_, '_>) {
     });
     world.connect(nics[0], nics[1], LinkConfig::with_delay(DELAY));
     let mut frames: Vec<Frame> = (0..BATCH).map(|_| Frame::from_vec(vec![0; 60])).collect();
-    bencher.counter(ItemsCount::new(ITEMS)).bench_local(|| {
-        for _ in 0..BATCHES {
+    let runs = n.div_ceil(BATCH as u64);
+    rate(runs * BATCH as u64, || {
+        for _ in 0..runs {
             for frame in frames.drain(..) {
                 world.inject(nics[0].0, nics[0].1, frame);
             }
@@ -188,5 +228,5 @@ fn event_loop_alone(bencher: Bencher<'_, '_>) {
                 frames.push(frame);
             }
         }
-    });
+    })
 }
