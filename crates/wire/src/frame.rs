@@ -148,6 +148,7 @@ static NO_TAIL: Bytes = Bytes::new();
 const SPARE: usize = 256;
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "the boxes themselves are kept and handed out again")]
     static BOXES: RefCell<Vec<Box<Inner>>> = const { RefCell::new(Vec::new()) };
 }
 
