@@ -41,6 +41,24 @@ pub fn skip(test: &str, needs: &str) {
     tell(&format!("SKIPPED: {test} needs {needs}"));
 }
 
+/// Python with the libraries of `.ci/peers.txt`, when `.ci/install` was run; a test that finds none is skipped.
+///
+/// # Panics
+/// Without it when `CI=true`.
+pub fn peers_python(test: &str) -> Option<std::path::PathBuf> {
+    let cache = || {
+        let home = std::env::var_os("HOME").map(|home| std::path::Path::new(&home).join(".cache"));
+        std::env::var_os("XDG_CACHE_HOME").map(Into::into).or(home)
+    };
+    let place = std::env::var_os("WIRELAB_PEERS").map(Into::into);
+    let place: Option<std::path::PathBuf> = place.or_else(|| Some(cache()?.join("wirelab/peers")));
+    let python = place.map(|place| place.join("bin/python")).filter(|python| python.exists());
+    if python.is_none() {
+        skip(test, "Python libraries: .ci/install");
+    }
+    python
+}
+
 /// A line on stderr that stands there also when the test passes: the harness keeps what `eprintln!` prints to itself.
 pub fn tell(line: &str) {
     // A closed stderr leaves nobody to tell.
