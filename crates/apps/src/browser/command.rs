@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::entry::Entry;
 use super::{Browser, Options, cache};
 use crate::http::client::Version;
 use crate::tls::VersionWord;
@@ -22,12 +23,18 @@ pub struct BrowserCommand {
     silent: bool,
     /// The exit status also tells of objects that failed.
     strict: bool,
+    /// Times are also told in round trips.
+    round_trips: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Visit(Url, cache::Mode),
     Wait(Duration),
+    /// A form is filled in and sent.
+    Submit(Vec<(String, String)>),
+    /// A link whose URL has this in it is followed.
+    Click(String),
     /// Connections that are not used are closed.
     Close,
 }
@@ -37,8 +44,8 @@ const STATIC_RSA: [&str; 2] = ["TLS_RSA_WITH_AES_256_GCM_SHA384", "TLS_RSA_WITH_
 
 /// All options, for errors.
 const USAGE: &str = "browser [--http 1.1|2] [--tls 1.2|1.2-rsa|1.3] [--early-data] [--false-start] [--fast-open] [--no-resume] [--no-cache] [--no-compress] [--old-cookies] \
-                     [--preload DOMAIN] [--connections N] [--trust NAME] [--json] [--silent] [--strict] \
-                     {URL | --reload URL | --wait TIME | --close}…";
+                     [--preload DOMAIN] [--connections N] [--trust NAME] [--json] [--silent] [--strict] [--round-trips] \
+                     {URL | --reload URL | --fill 'user=alice&password=…' | --click PART-OF-URL | --wait TIME | --close}…";
 
 /// Reads the command line.
 ///
@@ -52,6 +59,7 @@ pub fn read(words: &[String], env: &Env) -> Result<Ready, CommandError> {
         json: false,
         silent: false,
         strict: false,
+        round_trips: false,
     };
     let mut trust: Vec<String> = Vec::new();
     let mut at = 1;
@@ -97,7 +105,17 @@ pub fn read(words: &[String], env: &Env) -> Result<Ready, CommandError> {
             "--json" => all.json = true,
             "--silent" => all.silent = true,
             "--strict" => all.strict = true,
+            "--round-trips" => all.round_trips = true,
             "--close" => all.steps.push(Step::Close),
+            "--click" => all.steps.push(Step::Click(value("a part of a URL")?)),
+            "--fill" => {
+                let text = value("fields such as 'user=alice&password=secret'")?;
+                let fields: Vec<_> = url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+                if fields.is_empty() || !text.contains('=') {
+                    return Err(wrong(at, format!("`{text}` has no field and its value")));
+                }
+                all.steps.push(Step::Submit(fields));
+            }
             "--wait" => {
                 let text = value("a time such as 5s")?;
                 let span: Result<Span, _> = serde_json::from_value(text.as_str().into());
@@ -145,6 +163,18 @@ pub fn read_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+impl BrowserCommand {
+    /// A time in round trips: of the fastest TCP handshake that this browser made.
+    fn in_round_trips(&self, ms: f64, entries: &[Entry]) -> String {
+        let connects = entries.iter().filter_map(|entry| entry.connect).filter(|connect| *connect > 0.0);
+        let fastest = connects.fold(f64::INFINITY, f64::min);
+        if !self.round_trips || fastest.is_infinite() {
+            return String::new();
+        }
+        format!(" ({:.1} round trips of {fastest:.1} ms)", ms / fastest)
+    }
+}
+
 impl App for BrowserCommand {
     fn run(self: Arc<Self>, cx: Cx) -> AppFuture {
         Box::pin(async move {
@@ -152,7 +182,7 @@ impl App for BrowserCommand {
             let mut status = 0;
             let mut printed = 0;
             for step in &self.steps {
-                let (url, mode) = match step {
+                let (what, visited) = match step {
                     Step::Wait(time) => {
                         tokio::time::sleep(*time).await;
                         continue;
@@ -161,9 +191,10 @@ impl App for BrowserCommand {
                         browser.close_idle();
                         continue;
                     }
-                    Step::Visit(url, mode) => (url.clone(), *mode),
+                    Step::Visit(url, mode) => (url.to_string(), browser.visit(url.clone(), *mode).await),
+                    Step::Submit(fields) => ("by a form".into(), browser.submit(fields).await),
+                    Step::Click(part) => (format!("by a link to {part}"), browser.click(part).await),
                 };
-                let visited = browser.visit(url.clone(), mode).await;
                 let entries = browser.entries();
                 for entry in &entries[printed..] {
                     if self.json {
@@ -183,10 +214,11 @@ impl App for BrowserCommand {
                             cx.print(value.to_string());
                         } else {
                             cx.print(format!(
-                                "page {} {} after {:.1} ms: {} requests, {sent} answer{} of {bytes} bytes from the network{}",
+                                "page {} {} after {:.1} ms{}: {} requests, {sent} answer{} of {bytes} bytes from the network{}",
                                 page.url,
                                 page.status.unwrap_or(0),
                                 page.on_load,
+                                self.in_round_trips(page.on_load, &entries),
                                 of_visit.len(),
                                 if sent == 1 { "" } else { "s" },
                                 if page.failed == 0 { String::new() } else { format!(", {} objects failed", page.failed) },
@@ -197,7 +229,7 @@ impl App for BrowserCommand {
                         }
                     }
                     Err(error) => {
-                        cx.print(format!("no page {url}: {error}"));
+                        cx.print(format!("no page {what}: {error}"));
                         status = 1;
                     }
                 }
@@ -226,6 +258,7 @@ mod tests {
             ("browser ftp://a.example/", "1: `ftp://a.example/`: ftp is neither http nor https"),
             ("browser --what a.example", "1: no option `--what`"),
             ("browser --connections 0 a.example", "2: 0 is no number from 1 to 256"),
+            ("browser --fill what", "2: `what` has no field and its value"),
             ("browser http://[::1", "1: `http://[::1` is no URL: invalid IPv6 address"),
         ];
         for (line, message) in rows {

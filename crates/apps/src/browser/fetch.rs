@@ -153,7 +153,9 @@ impl Browser {
 
     /// HSTS, and images of secure pages that are asked for over https (Mixed Content level 2 §4.1).
     fn secured(&self, job: &mut Job) {
-        if let Some(url) = self.state().hsts.upgraded(&job.url, SystemTime::now()) {
+        // A lock within `if let` would be held to its end, and what is noted locks again.
+        let upgraded = self.state().hsts.upgraded(&job.url, SystemTime::now());
+        if let Some(url) = upgraded {
             let mut entry = self.entry(job, job.destination.name());
             (entry.status, entry.source) = (307, Source::Internal);
             entry.response_headers = vec![("location".into(), url.to_string())];

@@ -93,6 +93,8 @@ struct State {
     storage: BTreeMap<String, BTreeMap<String, String>>,
     entries: Vec<Entry>,
     visits: usize,
+    /// The last page that came.
+    shown: Option<visit::Page>,
 }
 
 impl Browser {
@@ -120,6 +122,7 @@ impl Browser {
             storage: BTreeMap::new(),
             entries: Vec::new(),
             visits: 0,
+            shown: None,
         };
         Arc::new(Browser { client, cx, options, state: Mutex::new(state) })
     }

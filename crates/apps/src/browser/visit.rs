@@ -13,7 +13,7 @@ use super::Browser;
 use super::cache;
 use super::cors::{Credentials, Mode};
 use super::csp::{Inline, Policies};
-use super::document::{Code, Destination, Document, Subresource};
+use super::document::{Code, Destination, Document, Form, Subresource};
 use super::fetch::{Fetched, Job};
 use super::script::{Effect, Fetch, Machine, Value};
 use super::site::origin;
@@ -43,7 +43,8 @@ pub struct Visited {
 }
 
 /// A page that is shown.
-struct Page {
+#[derive(Clone)]
+pub(super) struct Page {
     visit: usize,
     url: Url,
     document: Document,
@@ -59,13 +60,55 @@ impl Browser {
     /// # Errors
     /// Why there is no page.
     pub async fn visit(self: &Arc<Browser>, url: Url, mode: cache::Mode) -> Result<Visited, String> {
-        let visit = {
-            let mut state = self.state();
-            state.visits += 1;
-            state.visits
-        };
+        let visit = self.next_visit();
+        self.go(visit, Job::typed(visit, url, mode), mode).await
+    }
+
+    /// Fills in the first form of the page that is shown which has all these fields, and sends it.
+    ///
+    /// # Errors
+    /// When there is no such form, or why there is no page.
+    pub async fn submit(self: &Arc<Browser>, fields: &[(String, String)]) -> Result<Visited, String> {
+        let page = self.shown()?;
+        let has =
+            |form: &&Form| fields.iter().all(|(name, _)| form.fields.iter().any(|(has, _)| has == name));
+        let mut form =
+            page.document.forms.iter().find(has).cloned().ok_or("the page has no form with these fields")?;
+        for (name, value) in fields {
+            form.fields.iter_mut().filter(|(has, _)| has == name).for_each(|(_, has)| has.clone_from(value));
+        }
+        let visit = self.next_visit();
+        let page = Page { visit, ..page };
+        let job = self.form_job(&page, &form).ok_or("the page does not allow it")?;
+        self.go(visit, job, cache::Mode::Default).await
+    }
+
+    /// Follows the first link of the page that is shown whose URL has this in it.
+    ///
+    /// # Errors
+    /// When there is no such link, or why there is no page.
+    pub async fn click(self: &Arc<Browser>, part: &str) -> Result<Visited, String> {
+        let page = self.shown()?;
+        let link = page.document.links.iter().find(|url| url.as_str().contains(part)).cloned();
+        let link = link.ok_or("the page has no such link")?;
+        let visit = self.next_visit();
+        let page = Page { visit, ..page };
+        self.go(visit, page.navigation(link), cache::Mode::Default).await
+    }
+
+    fn shown(&self) -> Result<Page, String> {
+        self.state().shown.clone().ok_or_else(|| "no page is shown".into())
+    }
+
+    fn next_visit(&self) -> usize {
+        let mut state = self.state();
+        state.visits += 1;
+        state.visits
+    }
+
+    async fn go(self: &Arc<Browser>, visit: usize, job: Job, mode: cache::Mode) -> Result<Visited, String> {
         let began = tokio::time::Instant::now();
-        let mut next = Some(Job::typed(visit, url, mode));
+        let mut next = Some(job);
         let mut failed = 0;
         let mut last = None;
         for _ in 0..NAVIGATIONS {
@@ -77,7 +120,8 @@ impl Browser {
             if next.is_none() {
                 next = page.document.refresh.clone().map(|to| page.navigation(to));
             }
-            last = Some((page.url, fetched.status.as_u16(), page.document.title));
+            last = Some((page.url.clone(), fetched.status.as_u16(), page.document.title.clone()));
+            self.state().shown = Some(page);
         }
         let (url, status, title) = last.ok_or("no page")?;
         let on_load = began.elapsed().as_secs_f64() * 1e3;
@@ -325,6 +369,10 @@ impl Browser {
             self.cx.print(format!("script of {}: Uncaught TypeError: there is no form {which}", page.url));
             return None;
         };
+        self.form_job(page, form)
+    }
+
+    fn form_job(&self, page: &Page, form: &Form) -> Option<Job> {
         let against = page.policies.against_fetch("form-action", &page.url, &form.action, None);
         if let Some(violation) = against.iter().find(|violation| !violation.report_only) {
             self.cx.print(format!("{violation}: does not submit to {}", form.action));
