@@ -17,6 +17,7 @@ pub mod pki;
 pub mod primer;
 pub mod quic;
 pub mod rpc;
+pub mod security;
 pub mod tls;
 pub mod units;
 pub mod ws;
@@ -53,6 +54,12 @@ pub const KINDS: &[Kind] = &[
         about: "receives such messages",
         read: from_table::<arq::ArqServer>,
         schema: || schemars::schema_for!(arq::ArqServer),
+    },
+    Kind {
+        name: "cookie-thief",
+        about: "collects what scripts bring it and uses it; in simulated worlds only",
+        read: security::thief::read,
+        schema: || schemars::schema_for!(security::thief::CookieThief),
     },
     Kind {
         name: "crypto-primer",
@@ -115,6 +122,18 @@ pub const KINDS: &[Kind] = &[
         schema: || schemars::schema_for!(rpc::grpc::GrpcServer),
     },
     Kind {
+        name: "honest-clients",
+        about: "people who want a page while others attack, and a table of how many were served",
+        read: security::honest::read,
+        schema: || schemars::schema_for!(security::honest::HonestClients),
+    },
+    Kind {
+        name: "http-flood",
+        about: "takes a web server's places from others; in simulated worlds only",
+        read: security::flood::read,
+        schema: || schemars::schema_for!(security::flood::HttpFlood),
+    },
+    Kind {
         name: "http-proxy",
         about: "a reverse proxy with nginx's rules for 499, 502, 504 and the next upstream server",
         read: http::proxy::read,
@@ -157,6 +176,12 @@ pub const KINDS: &[Kind] = &[
         schema: || schemars::schema_for!(rpc::RpcServer),
     },
     Kind {
+        name: "ssl-stripper",
+        about: "keeps clients on http and reads what passes; in simulated worlds only",
+        read: security::stripper::read,
+        schema: || schemars::schema_for!(security::stripper::SslStripper),
+    },
+    Kind {
         name: "tls-client",
         about: "says a line to a server behind TLS and tells what was agreed on and how long it took",
         read: tls::client::read,
@@ -191,6 +216,18 @@ pub const KINDS: &[Kind] = &[
         about: "a service behind TLS that answers lines",
         read: tls::server::read,
         schema: || schemars::schema_for!(tls::server::TlsServer),
+    },
+    Kind {
+        name: "tls-tunnel",
+        about: "one end of a TLS tunnel between two gateways",
+        read: tls::tunnel::read,
+        schema: || schemars::schema_for!(tls::tunnel::TlsTunnel),
+    },
+    Kind {
+        name: "token-forger",
+        about: "tries to pass for somebody else with tokens of its own making; in simulated worlds only",
+        read: security::forger::read,
+        schema: || schemars::schema_for!(security::forger::TokenForger),
     },
     Kind {
         name: "ws-client",

@@ -30,6 +30,7 @@ pub mod s_client;
 pub mod server;
 mod stream;
 mod suite;
+pub mod tunnel;
 mod verify;
 
 use core::pin::Pin;

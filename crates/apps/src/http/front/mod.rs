@@ -10,13 +10,15 @@ mod message;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
-use super::client::{BoxFuture, Secured, TlsError};
+use super::client::{BoxFuture, Secured, TlsError, locked};
 use super::stream::BoxStream;
 use crate::Cx;
 
@@ -60,6 +62,9 @@ pub struct Limits {
     pub max_header_size: usize,
     /// `worker_connections`: more are closed at once; 512.
     pub worker_connections: usize,
+    /// Connections of one client's address at a time; more are closed at once. nginx's `limit_conn` counts requests whose head is
+    /// there, which slow heads never are: this is HAProxy's `src_conn_cur`, iptables' `connlimit`.
+    pub connections_per_address: Option<usize>,
     /// `http2_max_concurrent_streams`; 128.
     pub http2_max_concurrent_streams: u32,
     /// The receive window of an HTTP/2 stream; 65,535.
@@ -80,6 +85,7 @@ impl Default for Limits {
             max_request_line: 8 << 10,
             max_header_size: 32 << 10,
             worker_connections: 512,
+            connections_per_address: None,
             http2_max_concurrent_streams: 128,
             http2_window: 65_535,
             http2_send_buffer: 32 << 10,
@@ -202,6 +208,7 @@ impl Front {
     async fn serve(self: Arc<Self>, at: SocketAddr, tls: Option<Arc<dyn Accept>>) -> io::Result<()> {
         let listener = net::TcpListener::bind(at).await?;
         let places = Arc::new(Semaphore::new(self.limits.worker_connections));
+        let by_address: Arc<Mutex<BTreeMap<IpAddr, usize>>> = Arc::default();
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -214,12 +221,33 @@ impl Front {
                 self.cx.print(format!("[alert] {limit} worker_connections are not enough"));
                 continue;
             };
-            let (front, tls) = (self.clone(), tls.clone());
+            if !self.has_room_for(&by_address, peer.ip()) {
+                continue;
+            }
+            let (front, tls, by_address) = (self.clone(), tls.clone(), by_address.clone());
             net::spawn(async move {
                 front.connection(stream, peer, tls).await;
+                if let MapEntry::Occupied(mut entry) = locked(&by_address).entry(peer.ip()) {
+                    *entry.get_mut() -= 1;
+                    if *entry.get() == 0 {
+                        entry.remove();
+                    }
+                }
                 drop(place);
             });
         }
+    }
+
+    /// Counts one more connection of an address, unless it has as many as it may.
+    fn has_room_for(&self, by_address: &Mutex<BTreeMap<IpAddr, usize>>, address: IpAddr) -> bool {
+        let mut all = locked(by_address);
+        let count = all.entry(address).or_default();
+        if let Some(limit) = self.limits.connections_per_address.filter(|limit| *count >= *limit) {
+            self.cx.print(format!("[error] limiting connections, client: {address} has {limit}"));
+            return false;
+        }
+        *count += 1;
+        true
     }
 
     async fn connection(

@@ -10,7 +10,8 @@ mod select;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::header::{ALLOW, HeaderValue};
+use bytes::Bytes;
+use http::header::{ALLOW, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use super::client::BoxFuture;
 use super::front::{Answer, Exchange, Front, Handle, Limits, LogFormat, Versions};
 use crate::app::read_table;
+use crate::security::application::{Application, Running};
 use crate::tls::ServerOptions;
 use crate::units::{Size, Span};
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
@@ -47,6 +49,10 @@ pub struct HttpServer {
     pub hosts: BTreeMap<String, Host>,
     /// Codings that may be used when a client accepts them.
     pub compress: Vec<select::Coding>,
+    /// Header fields of every answer (nginx's `add_header … always`).
+    pub headers: BTreeMap<String, String>,
+    /// An application with users; its paths are its own on every name but the virtual hosts'.
+    pub application: Option<Application>,
     /// See [`Limits`]; 75 s.
     pub keepalive_timeout: Option<Span>,
     /// See [`Limits`]; 1000.
@@ -63,6 +69,8 @@ pub struct HttpServer {
     pub max_header_size: Option<Size>,
     /// See [`Limits`]; 512.
     pub worker_connections: Option<usize>,
+    /// See [`Limits`]; no limit unless given.
+    pub connections_per_address: Option<usize>,
     /// See [`Limits`]; 128.
     pub http2_max_concurrent_streams: Option<u32>,
     /// See [`Limits`]; 65,535 bytes.
@@ -108,6 +116,7 @@ impl HttpServer {
             max_request_line: size(self.max_request_line, default.max_request_line),
             max_header_size: size(self.max_header_size, default.max_header_size),
             worker_connections: self.worker_connections.unwrap_or(default.worker_connections),
+            connections_per_address: self.connections_per_address,
             http2_max_concurrent_streams: self
                 .http2_max_concurrent_streams
                 .unwrap_or(default.http2_max_concurrent_streams),
@@ -146,6 +155,17 @@ pub fn read(table: &Map<String, Value>, env: &Env) -> Result<Ready, Vec<Problem>
         problem.path.insert(0, "tls".into());
         problems.push(problem);
     }
+    for (name, value) in &server.headers {
+        let known = HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok();
+        if !known {
+            let message = format!("{name}: {value} is no header field");
+            problems.push(Problem { path: vec!["headers".into(), name.clone()], message, help: None });
+        }
+    }
+    for mut problem in server.application.iter().flat_map(|application| application.check(env)) {
+        problem.path.insert(0, "application".into());
+        problems.push(problem);
+    }
     if server.versions.as_ref().is_some_and(Vec::is_empty) {
         let message = "a server speaks at least one version".into();
         problems.push(Problem {
@@ -180,6 +200,8 @@ pub(crate) struct Sites {
     named: BTreeMap<String, Site>,
     compress: Vec<select::Coding>,
     memory: Memory,
+    application: Option<Running>,
+    headers: HeaderMap,
     max_body: usize,
     pause: core::time::Duration,
 }
@@ -189,7 +211,12 @@ impl Sites {
         let limits = server.limits();
         let named =
             server.hosts.iter().map(|(name, host)| (name.to_ascii_lowercase(), Site::new(&host.pages)));
+        let header = |(name, value): (&String, &String)| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+        };
         Sites {
+            headers: server.headers.iter().filter_map(header).collect(),
+            application: server.application.as_ref().and_then(|table| Running::new(table, cx)),
             default: Site::new(&server.pages),
             named: named.collect(),
             compress: server.compress.clone(),
@@ -199,9 +226,19 @@ impl Sites {
         }
     }
 
-    fn site(&self, host: &str) -> &Site {
+    fn named(&self, host: &str) -> Option<&Site> {
         let name = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() };
-        self.named.get(&name.to_ascii_lowercase()).unwrap_or(&self.default)
+        self.named.get(&name.to_ascii_lowercase())
+    }
+
+    fn site(&self, host: &str) -> &Site {
+        self.named(host).unwrap_or(&self.default)
+    }
+
+    /// The application, when this is one of its paths.
+    fn application(&self, exchange: &Exchange) -> Option<&Running> {
+        let ours = Running::has(exchange.path()) && self.named(&exchange.host).is_none();
+        self.application.as_ref().filter(|_| ours)
     }
 
     async fn answer(&self, mut exchange: Exchange) -> Answer {
@@ -209,6 +246,12 @@ impl Sites {
             exchange.header(http::header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
         if declared.is_some_and(|n| n > self.max_body as u64) {
             return Answer::error(StatusCode::PAYLOAD_TOO_LARGE).closing();
+        }
+        if let Some(application) = self.application(&exchange) {
+            return match self.body(&mut exchange).await {
+                Ok(body) => application.answer(&exchange, &body),
+                Err(answer) => answer,
+            };
         }
         let Some(page) = self.site(&exchange.host).page(exchange.path()) else {
             return refuse(&mut exchange, StatusCode::NOT_FOUND);
@@ -234,16 +277,23 @@ impl Sites {
             }
             return answer;
         }
-        let body = core::mem::replace(&mut exchange.body, super::front::RequestBody::Empty);
-        let body = match body.collect(self.max_body, self.pause).await {
+        let body = match self.body(&mut exchange).await {
             Ok(body) => body,
-            Err(error) => return Answer::error(error.status()).closing(),
+            Err(answer) => return answer,
         };
         if let Some(delay) = page.delay {
             tokio::time::sleep(delay.0).await;
         }
         let answer = handlers::answer(page, &exchange, body, &self.memory).await;
         select(answer, &exchange, &self.compress, page)
+    }
+}
+
+impl Sites {
+    /// The whole body, or what is answered instead.
+    async fn body(&self, exchange: &mut Exchange) -> Result<Bytes, Answer> {
+        let body = core::mem::replace(&mut exchange.body, super::front::RequestBody::Empty);
+        body.collect(self.max_body, self.pause).await.map_err(|error| Answer::error(error.status()).closing())
     }
 }
 
@@ -260,7 +310,13 @@ fn refuse(exchange: &mut Exchange, status: StatusCode) -> Answer {
 
 impl Handle for Sites {
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<'static, Answer> {
-        Box::pin(async move { self.answer(exchange).await })
+        Box::pin(async move {
+            let mut answer = self.answer(exchange).await;
+            for (name, value) in &self.headers {
+                answer.headers.entry(name).or_insert_with(|| value.clone());
+            }
+            answer
+        })
     }
 
     fn push(&self, path: &str, host: &str) -> Option<Answer> {
