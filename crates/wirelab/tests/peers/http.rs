@@ -12,7 +12,7 @@ use crate::able;
 use crate::lab::{Bench, Path, Wire};
 use crate::programs::{Files, Nginx, has, run, try_run};
 
-const KERNEL: &str = "198.51.100.1";
+pub(crate) const KERNEL: &str = "198.51.100.1";
 pub(crate) const STACK: &str = "198.51.100.2";
 
 pub(crate) fn wire() -> Wire {

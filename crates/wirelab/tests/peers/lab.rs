@@ -136,6 +136,11 @@ impl Bench {
         self.relays.borrow_mut().push(Relay { stop: Some(stop), thread: Some(thread) });
     }
 
+    /// How programs on our stack find names.
+    pub(crate) fn set_resolver(&self, resolver: std::sync::Arc<dyn net::Resolve>) {
+        self.host.set_resolver(resolver);
+    }
+
     /// Runs a program on our stack to its end.
     pub(crate) fn block_on<T>(&self, program: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
