@@ -19,6 +19,7 @@ pub mod quic;
 pub mod rpc;
 pub mod security;
 pub mod tls;
+pub mod tunnel;
 pub mod units;
 pub mod ws;
 
@@ -66,6 +67,12 @@ pub const KINDS: &[Kind] = &[
         about: "the parts that TLS is made of, one by one, with their sizes and speeds",
         read: from_table::<primer::CryptoPrimer>,
         schema: || schemars::schema_for!(primer::CryptoPrimer),
+    },
+    Kind {
+        name: "datagram-tunnel",
+        about: "one end of an encrypted tunnel for UDP between two gateways, over QUIC datagrams",
+        read: tunnel::read,
+        schema: || schemars::schema_for!(tunnel::DatagramTunnel),
     },
     Kind {
         name: "dns-forger",
