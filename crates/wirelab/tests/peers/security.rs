@@ -7,9 +7,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apps::{Cx, Lines};
 use apps::dns::resolv_conf::{HostsFile, ResolvConf};
 use apps::dns::stub::Stub;
+use apps::{Cx, Lines};
 use serde_json::{Value, json};
 
 use crate::able;
