@@ -189,3 +189,123 @@ fn silence_after_a_cut_is_told_until_somebody_sends() {
     holds("server-idle", &[], &["for 9.13 s nobody sent"], &[]);
     holds("cable-pulled", &[], &[], &["nobody sent"]);
 }
+
+/// TRUTH 4k, 4l, 14.8: `tcp_fin_timeout` counts from `close()` on, and is named only where it ran out.
+#[test]
+fn the_time_in_fin_wait_2_is_told_only_where_it_ran_out() {
+    let says = "tcp_fin_timeout is how long FIN-WAIT-2 lasts";
+    let forgot = "then forgot the connection";
+    holds("second-fin-lost-shutdown", &[], &[says, "it is 2 on client", "only from close() on"], &[forgot]);
+    let long = ["--set", "client:net.ipv4.tcp_fin_timeout=60"];
+    holds("second-fin-lost-shutdown", &long, &[], &[says, forgot]);
+    holds("second-fin-lost", &[], &[forgot, "tcp_fin_timeout="], &[says]);
+    holds("four-way-close", &[], &[], &[forgot]);
+    holds("close-with-unread-data", &[], &[], &[forgot]);
+}
+
+/// TRUTH 6f to 6k, 14.10: what limits half-open connections, and when it is not `tcp_max_syn_backlog`.
+#[test]
+fn the_syn_queue_is_told_by_what_limited_it() {
+    let says = "tcp_max_syn_backlog is the length of the SYN queue";
+    holds(
+        "syn-flood",
+        &[],
+        &["full with 5 half-open", "with cookies", "what listen() was given decided", says],
+        &[],
+    );
+    holds("syn-queue-full", &[], &["full with 5 half-open", "in silence", says], &["cookies and"]);
+    holds(
+        "syn-flood-max-syn-backlog",
+        &[],
+        &["the last quarter of", says, "tcp_max_syn_backlog=4"],
+        &["listen() was"],
+    );
+    let cookies = ["--set", "server:net.ipv4.tcp_syncookies=1"];
+    holds("syn-flood-max-syn-backlog", &cookies, &["nobody asks for it", says], &["the last quarter of"]);
+    holds("syn-flood-always-cookies", &[], &["tcp_syncookies=2"], &[says]);
+}
+
+/// TRUTH 5c, 5cU, 14.13.
+#[test]
+fn keepalive_ends_with_a_rst_and_a_user_timeout_overrides_its_count() {
+    let silence = "keepalive drops a dead connection in silence";
+    holds("host-crashed-keepalive", &[], &[silence, "sent a RST when it gave up"], &["overrides"]);
+    holds("cable-pulled-idle", &[], &[], &[silence]);
+}
+
+/// TRUTH 3e, 14.14.
+#[test]
+fn a_silent_client_of_a_deferring_listener_is_handed_over() {
+    let says = "TCP_DEFER_ACCEPT drops clients that say nothing";
+    holds("defer-accept", &[], &[says, "accept() returned the silent client after", "one more SYN-ACK"], &[]);
+    holds("data-in-third-packet", &[], &[], &[says]);
+}
+
+/// TRUTH 10b, 14.15.
+#[test]
+fn segments_that_are_acknowledged_one_by_one_are_told() {
+    let says = "every second segment is acknowledged, a single one after 40 ms";
+    holds("slow-start", &[], &[says, "each by itself and at once"], &[]);
+    holds("three-way-handshake", &[], &[], &[says]);
+}
+
+/// A world of client and server, and what their programs do, as a file.
+fn file(name: &str, more: &str, client: &[&str], server: &[&str]) -> String {
+    let run = |calls: &[&str]| calls.iter().map(|c| format!("    '{c}',\n")).collect::<String>();
+    let text = format!(
+        "question = \"?\"\nabout = \"?\"\nuntil = \"40s\"\n{more}\n[hosts.client]\naddress = \"192.0.2.1/24\"\n\
+         [hosts.server]\naddress = \"192.0.2.2/24\"\n[switches.sw]\n[links.near]\nbetween = [\"client\", \"sw\"]\n\
+         [links.far]\nbetween = [\"sw\", \"server\"]\ndown = \"1s..\"\n[[programs]]\nhost = \"server\"\nrun = [\n{}]\n\
+         [[programs]]\nhost = \"client\"\nat = \"100ms\"\nrun = [\n{}]\n",
+        run(server),
+        run(client)
+    );
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
+    std::fs::write(&path, text).expect("a file of the test's own");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+const SERVER: [&str; 5] = [
+    "l = socket(AF_INET, SOCK_STREAM)",
+    "bind(l, *:80) = 0",
+    "listen(l, 8) = 0",
+    "c = accept(l)",
+    "sleep 60s",
+];
+
+/// TRUTH 5cU, 5cU2, 5cD, 14.13.
+#[test]
+fn keepalive_yields_to_a_user_timeout_and_to_data_that_wait() {
+    let begin = |first: &'static str, second: &'static str| {
+        [
+            "s = socket(AF_INET, SOCK_STREAM)",
+            "connect(s, server:80) = 0",
+            "setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, 1) = 0",
+            "setsockopt(s, SOL_TCP, TCP_KEEPIDLE, 5) = 0",
+            "setsockopt(s, SOL_TCP, TCP_KEEPINTVL, 2) = 0",
+            "setsockopt(s, SOL_TCP, TCP_KEEPCNT, 3) = 0",
+            first,
+            second,
+            "recv(s, 10) = -1 ETIMEDOUT",
+        ]
+    };
+    let known = "neighbours = \"known\"";
+    let count = "how many probes a dead peer gets";
+    let own = begin("setsockopt(s, SOL_TCP, TCP_USER_TIMEOUT, 20000) = 0", "sleep 1ms");
+    let own = file("user-timeout", known, &own, &SERVER);
+    holds(&own, &[], &[count, "asked 8 times though it is 3: TCP_USER_TIMEOUT=20000 overrides it"], &[]);
+    let none = file("no-user-timeout", known, &begin("sleep 1ms", "sleep 1ms"), &SERVER);
+    holds(&none, &[], &["keepalive asked 3 times"], &[count]);
+    let data = file("data-waits", known, &begin("at 2s", "send(s, \"x\") = 1"), &SERVER);
+    let less = ["--set", "client:net.ipv4.tcp_retries2=5"];
+    holds(&data, &less, &["does not ask while data is unacknowledged"], &["keepalive asked"]);
+}
+
+/// TRUTH 11a, 14.16.
+#[test]
+fn a_host_of_the_own_link_that_is_down_is_known_after_three_seconds() {
+    let client = ["s = socket(AF_INET, SOCK_STREAM)", "connect(s, 192.0.2.77:80) = -1 EHOSTUNREACH"];
+    let says = "connect() to a host that is down fails after minutes";
+    let row = file("host-down", "", &client, &SERVER[..1]);
+    holds(&row, &[], &[says, "returned EHOSTUNREACH after 3 s"], &[]);
+}

@@ -599,6 +599,7 @@ fn default_of(sysctl: &str) -> Option<&'static str> {
         "tcp_keepalive_intvl" => "75",
         "tcp_keepalive_probes" => "9",
         "tcp_sack" | "tcp_recovery" | "tcp_timestamps" | "tcp_syncookies" => "1",
+        "tcp_max_syn_backlog" => "2048",
         "tcp_tw_reuse" => "2",
         "tcp_rmem" => "4096 131072 33554432",
         "somaxconn" => "4096",

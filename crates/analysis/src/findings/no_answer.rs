@@ -102,6 +102,15 @@ fn consequences(case: &Case<'_>, q: &Question, at: wire::Instant, record: usize,
             format!("{host}'s {}() {how} because of it", r.call_name()),
             [Ref::Record(record), Ref::Record(r.record)],
         );
+        if r.call_name() == "connect" {
+            let called = case.journal.records[r.call].at;
+            let waited = about(r.at.as_nanos().saturating_sub(called.as_nanos()));
+            out.folklore(
+                "connect() to a host that is down fails after minutes",
+                format!("on its own link it returned EHOSTUNREACH after {waited}: nobody had answered for the address"),
+                [Ref::Record(r.call), Ref::Record(r.record)],
+            );
+        }
         return;
     }
     // The call that sent the datagram had returned long before.

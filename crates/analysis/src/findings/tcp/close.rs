@@ -4,12 +4,17 @@
 use std::collections::BTreeMap;
 
 use stack::record::NodeId;
+use wire::Instant;
 use wire::tcp::Flags;
 
 use super::{Life, Segment, who};
 use crate::explain::Ref;
-use crate::findings::{Case, Findings, about};
+use crate::findings::{Case, Findings, Returned, about};
 
+/// Counts from `close()` on.
+const FIN_TIMEOUT: &str = "net.ipv4.tcp_fin_timeout";
+/// `TCP_TIMEWAIT_LEN`, seconds.
+const TIME_WAIT_S: u64 = 60;
 /// Closes that are told one by one; more are summed up.
 const TOLD_APART: usize = 2;
 
@@ -29,7 +34,7 @@ pub(super) fn find(case: &Case<'_>, segments: &[Segment<'_>], lives: &[Life], ou
         }
     }
     time_waits(case, lives, out);
-    waits(case, lives, out);
+    waits(case, segments, lives, out);
 }
 
 /// One close, packet by packet.
@@ -117,20 +122,10 @@ fn time_waits(case: &Case<'_>, lives: &[Life], out: &mut Findings) {
 }
 
 /// States that last because somebody does not close.
-fn waits(case: &Case<'_>, lives: &[Life], out: &mut Findings) {
+fn waits(case: &Case<'_>, segments: &[Segment<'_>], lives: &[Life], out: &mut Findings) {
     let mut open: BTreeMap<NodeId, Vec<Ref>> = BTreeMap::new();
     for life in lives {
-        if let (Some((record, at)), Some((gone, end, None))) =
-            (life.when("FIN-WAIT-2"), life.after("FIN-WAIT-2"))
-        {
-            let (host, peer) = (case.name(life.node), who(case, life.remote.ip()));
-            let lasted = about(end.as_nanos() - at.as_nanos());
-            let text = format!(
-                "{host} had closed its socket and waited {lasted} in FIN-WAIT-2 for {peer}'s FIN, then forgot the connection"
-            );
-            out.say("fin-wait-2", text, [Ref::Record(record), Ref::Record(gone)]);
-            out.decides(host, "net.ipv4.tcp_fin_timeout");
-        }
+        fin_wait_2(case, segments, life, out);
         if let Some((record, _, Some("CLOSE-WAIT"))) = life.steps.last() {
             open.entry(life.node).or_default().push(Ref::Record(*record));
         }
@@ -145,4 +140,75 @@ fn waits(case: &Case<'_>, lives: &[Life], out: &mut Findings) {
         );
         out.say("close-wait", text, refs);
     }
+}
+
+/// FIN-WAIT-2: whether its time ran out, and what people say about that time (TRUTH 4j to 4k6, 12a, 14.8).
+fn fin_wait_2(case: &Case<'_>, segments: &[Segment<'_>], life: &Life, out: &mut Findings) {
+    let Some((record, at)) = life.when("FIN-WAIT-2") else { return };
+    let (host, peer) = (case.name(life.node), who(case, life.remote.ip()));
+    let next = life.after("FIN-WAIT-2");
+    let until = next.map_or(case.journal.end, |n| n.1);
+    let lasted = until.as_nanos().saturating_sub(at.as_nanos());
+    let own = linger2(case, life.node);
+    let set = own.or_else(|| out.value(host, FIN_TIMEOUT)?.parse().ok());
+    let Some(set) = set.and_then(|s| u64::try_from(s).ok()) else { return };
+    let nominal = if set > TIME_WAIT_S { 2 * (set - TIME_WAIT_S) } else { set } * 1_000_000_000;
+    let refs = [Ref::Record(record), next.map_or(Ref::Record(record), |n| Ref::Record(n.0))];
+    let name = if own.is_some() { "TCP_LINGER2" } else { "tcp_fin_timeout" };
+    let ran_out = matches!(next, Some((_, _, None)))
+        && lasted >= nominal
+        && lasted > 0
+        && !ended_otherwise(case, segments, life, until);
+    let says = "tcp_fin_timeout is how long FIN-WAIT-2 lasts";
+    if ran_out {
+        let text = format!(
+            "{host} had closed its socket and waited {} in FIN-WAIT-2 for {peer}'s FIN, then forgot the connection",
+            about(lasted)
+        );
+        out.say("fin-wait-2", text, refs);
+        match own {
+            Some(own) => out.decides_option(host, "TCP_LINGER2", &own.to_string()),
+            None => out.decides(host, FIN_TIMEOUT),
+        }
+        if set > TIME_WAIT_S {
+            let fact = format!(
+                "{name} is {set} on {host}, and it lasted {}: beyond 60 s it is twice what is above 60",
+                about(lasted)
+            );
+            out.folklore(says, fact, refs);
+        } else if own.is_some() {
+            let fact = format!("{} on {host}: TCP_LINGER2={set} of the socket goes before it", about(lasted));
+            out.folklore(says, fact, refs);
+        }
+    }
+    // The wheel's steps are an eighth of the wait.
+    if own.is_none() && lasted > set.saturating_mul(1_125_000_000) && nominal <= set * 1_000_000_000 {
+        let fact = format!(
+            "it is {set} on {host}, and FIN-WAIT-2 lasted {}: the time counts only from close() on, shutdown() does not \
+             start it",
+            about(lasted)
+        );
+        out.folklore(says, fact, refs);
+        out.decides(host, FIN_TIMEOUT);
+    }
+}
+
+/// A segment of the connection or a call ended it, not a timer.
+fn ended_otherwise(case: &Case<'_>, segments: &[Segment<'_>], life: &Life, at: Instant) -> bool {
+    let flow = (life.remote, life.local);
+    let segment = segments.iter().any(|s| s.flow == flow && s.arrival(case) == Some(at));
+    let call = |r: &Returned<'_>| r.node == life.node && r.at == at && r.call_name() == "close";
+    segment || case.results().iter().any(call)
+}
+
+/// What a program of the host set for its own FIN-WAIT-2, seconds.
+fn linger2(case: &Case<'_>, node: NodeId) -> Option<i64> {
+    let results = case.results();
+    let set = results.iter().rfind(|r| {
+        r.node == node
+            && r.call_name() == "setsockopt"
+            && r.result == "0"
+            && r.call_text.contains("TCP_LINGER2")
+    })?;
+    set.call_text.rsplit_once(", ")?.1.trim_end_matches(')').parse().ok()
 }

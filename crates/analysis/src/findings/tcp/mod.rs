@@ -13,8 +13,10 @@ use super::{Case, Findings};
 use crate::explain::Ref;
 use crate::traffic::Transmission;
 
+mod acks;
 mod again;
 mod close;
+mod defer;
 mod growth;
 mod handshake;
 mod idle;
@@ -110,12 +112,14 @@ pub(super) fn find(case: &Case<'_>, out: &mut Findings) {
     handshake::find(case, &segments, out);
     reset::find(case, &segments, out);
     close::find(case, &segments, &lives, out);
+    defer::find(case, &segments, &lives, out);
+    acks::find(case, &segments, out);
     growth::find(case, &segments, out);
     window::find(case, &segments, out);
     idle::find(case, &segments, out);
     silence::find(case, &segments, &lives, out);
     nagle::find(case, &segments, out);
-    queues::find(case, &segments, out);
+    queues::find(case, &segments, &lives, out);
     paws::find(case, out);
 }
 
