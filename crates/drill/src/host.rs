@@ -166,6 +166,7 @@ impl StackTarget {
             Request::Call(Call::Close { fd }) if self.files.close(*fd) => {
                 Answer::Done(Ok(stack::call::Ret::Int(0)))
             }
+            Request::Call(call) if self.files.has(call) => self.files.call(call)?,
             Request::Call(call) => match self.stack.call(self.now, pid, call) {
                 Outcome::Done(result) => {
                     let refused =

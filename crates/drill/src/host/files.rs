@@ -42,6 +42,46 @@ impl Files {
         FIRST + self.next
     }
 
+    /// The call reads from a pipe or writes into one.
+    pub(super) fn has(&self, call: &Call) -> bool {
+        match call {
+            Call::Read { fd, .. } => matches!(self.open.get(fd), Some(Open::PipeRead(_))),
+            Call::Write { fd, .. } => matches!(self.open.get(fd), Some(Open::PipeWrite(_))),
+            _ => false,
+        }
+    }
+
+    /// That call (pipe(7)); `None` when it sleeps.
+    pub(super) fn call(&mut self, call: &Call) -> Option<Answer> {
+        match call {
+            Call::Read { fd, len } => {
+                let Some(Open::PipeRead(n)) = self.open.get(fd) else { return failed(Errno::EBADF) };
+                let writer = self.open.values().any(|o| matches!(o, Open::PipeWrite(w) if w == n));
+                let pipe = &mut self.pipes[*n];
+                if pipe.is_empty() && writer {
+                    return None;
+                }
+                let taken = (*len).min(pipe.len());
+                pipe.drain(..taken);
+                Some(int(taken))
+            }
+            Call::Write { fd, data } => {
+                let Some(Open::PipeWrite(n)) = self.open.get(fd) else { return failed(Errno::EBADF) };
+                let pipe = &mut self.pipes[*n];
+                let taken = data.len().min(PIPE_SIZE - pipe.len());
+                if taken == 0 && data.len() > 0 {
+                    return None;
+                }
+                match data {
+                    Data::Literal(bytes) => pipe.extend(bytes.iter().take(taken)),
+                    _ => pipe.extend(std::iter::repeat_n(0, taken)),
+                }
+                Some(int(taken))
+            }
+            _ => None,
+        }
+    }
+
     /// Closes a descriptor that is one of these.
     pub(super) fn close(&mut self, fd: Fd) -> bool {
         self.open.remove(&fd).is_some()

@@ -330,6 +330,9 @@ impl Stack {
                     }
                 };
             }
+            SockOpt::TCP_THIN_LINEAR_TIMEOUTS => user.thin_linear = within(value, 0, 1)? == 1,
+            // It does nothing since 4.13.
+            SockOpt::TCP_THIN_DUPACK => drop(within(value, 0, 1)?),
             SockOpt::TCP_INQ => prep.inq = within(value, 0, 1)? == 1,
             SockOpt::TCP_DEFER_ACCEPT => user.defer_accept = seconds_to_timeouts(int(value)?, rto_max),
             SockOpt::TCP_USER_TIMEOUT => {
@@ -464,6 +467,8 @@ impl Stack {
             SockOpt::TCP_WINDOW_CLAMP => {
                 OptValue::Int(tcb.map_or(user.window_clamp, |t| t.rcv.window_clamp).into())
             }
+            SockOpt::TCP_THIN_LINEAR_TIMEOUTS => from_flag(user.thin_linear),
+            SockOpt::TCP_THIN_DUPACK => OptValue::Int(0),
             SockOpt::TCP_INQ => from_flag(prep.inq),
             SockOpt::TCP_CONGESTION => OptValue::Text(prep.congestion.to_owned()),
             // tcp.c: a module without get_info leaves the buffer as it is and reports no bytes.

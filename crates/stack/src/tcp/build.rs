@@ -228,7 +228,10 @@ impl Tcb {
         let seq = self.acceptable_seq();
         let options = self.established_options(cx);
         let window = self.select_window(cx);
-        let header = self.header(seq, Flags::RST.with(Flags::ACK), window, options);
+        let mut header = self.header(seq, Flags::RST.with(Flags::ACK), window, options);
+        if self.snd.urg_mode {
+            self.set_urgent(&mut header, seq);
+        }
         cx.count(Counter::TcpOutSegs);
         self.totals.segs_out += 1;
         cx.segments.push(OutSegment {
@@ -238,6 +241,11 @@ impl Tcb {
             ect: false,
             without_socket: false,
         });
+    }
+
+    /// `tcp_urg_mode`: an urgent byte waits for its acknowledgment.
+    pub(crate) fn urgent_mode(&self) -> bool {
+        self.snd.urg_mode && self.snd.una != self.snd.up
     }
 
     /// Marks the segment that reaches the urgent byte.

@@ -190,9 +190,12 @@ impl Tcb {
         }
         let start = self.snd.nxt;
         // What is too large for the interface does not even leave; write_xmit cuts it to size again.
+        // It is no small segment to Nagle's algorithm (tcp_minshall_update is not called).
+        let small = self.snd.sml;
         if !self.send_head(cx) {
             return Probing::No;
         }
+        self.snd.sml = small;
         self.window.cwnd -= 1;
         self.mtup.probe = Some(Probe { size: self.mss_to_mtu(size), start, end: start + size });
         Probing::Sent

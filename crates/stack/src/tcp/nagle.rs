@@ -29,7 +29,7 @@ impl Tcb {
     pub(crate) fn nagle_test(&self, mss: u16, rule: Nagle) -> bool {
         let Some(head) = self.unsent.front() else { return false };
         rule.push
-            || self.snd.urg_mode
+            || self.urgent_mode()
             || head.flags.fin()
             || !self.nagle_holds(head.len() < u32::from(mss), rule)
     }

@@ -79,7 +79,7 @@ impl Tcb {
                 break;
             }
             let mut limit = u32::from(mss);
-            if pcount > 1 && !self.snd.urg_mode {
+            if pcount > 1 && !self.urgent_mode() {
                 limit = self.mss_split_point(mss, quota, nonagle, wnd_end);
             }
             if self.unsent.front().expect("it was there").len() > limit {

@@ -111,13 +111,7 @@ impl Tcb {
             self.count_failed_recovery(cx);
         }
         self.enter_loss(cx);
-        // tcp_update_rto_stats
-        if self.retransmits == 0 {
-            self.recovery.rto_recoveries = self.recovery.rto_recoveries.saturating_add(1);
-            self.recovery.rto_stamp = Some(cx.now);
-        }
-        self.retransmits = self.retransmits.saturating_add(1);
-        self.recovery.total_rto = self.recovery.total_rto.saturating_add(1);
+        self.update_rto_stats(cx);
         if !self.retransmit_skb(cx, 0, 1) && !cx.no_route {
             // Local congestion: no back-off, soon again.
             self.arm_retransmit(cx, Pending::Retransmit, RESOURCE_PROBE_INTERVAL);
@@ -129,9 +123,19 @@ impl Tcb {
         }
     }
 
+    /// `tcp_update_rto_stats`
+    pub(crate) fn update_rto_stats(&mut self, cx: &Cx<'_>) {
+        if self.retransmits == 0 {
+            self.recovery.rto_recoveries = self.recovery.rto_recoveries.saturating_add(1);
+            self.recovery.rto_stamp = Some(cx.now);
+        }
+        self.retransmits = self.retransmits.saturating_add(1);
+        self.recovery.total_rto = self.recovery.total_rto.saturating_add(1);
+    }
+
     fn back_off(&mut self, cx: &mut Cx<'_>) {
         let linear = u32::from(cx.sysctl.tcp_syn_linear_timeouts);
-        let thin = cx.sysctl.tcp_thin_linear_timeouts != 0
+        let thin = (self.user.thin_linear || cx.sysctl.tcp_thin_linear_timeouts != 0)
             && self.state == State::Established
             && self.stream_is_thin()
             && self.retransmits <= 6;

@@ -31,11 +31,20 @@ pub(crate) struct RtxQueue {
     order: VecDeque<Slot>,
     oldest: Slot,
     newest: Slot,
+    /// Entries that are joined to the one before them.
+    joined: usize,
 }
 
 impl Default for RtxQueue {
     fn default() -> Self {
-        RtxQueue { nodes: Vec::new(), free: Vec::new(), order: VecDeque::new(), oldest: NONE, newest: NONE }
+        RtxQueue {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            order: VecDeque::new(),
+            oldest: NONE,
+            newest: NONE,
+            joined: 0,
+        }
     }
 }
 
@@ -51,6 +60,27 @@ impl RtxQueue {
 
     pub(crate) fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// Entries that stand for no `sk_buff` of their own.
+    pub(crate) fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// The entry at `index` becomes a part of the one before it, for the memory's account.
+    pub(crate) fn join(&mut self, index: usize) {
+        if let Some(skb) = self.at_mut(index).filter(|s| !s.joined) {
+            skb.joined = true;
+            self.joined += 1;
+        }
+    }
+
+    /// The entry at `index` stands for itself.
+    fn part(&mut self, index: usize) {
+        if let Some(skb) = self.at_mut(index).filter(|s| s.joined) {
+            skb.joined = false;
+            self.joined -= 1;
+        }
     }
 
     pub(crate) fn get(&self, slot: Slot) -> &Skb {
@@ -109,13 +139,17 @@ impl RtxQueue {
 
     /// Takes the first entry out.
     pub(crate) fn pop_front(&mut self) -> Option<Skb> {
+        self.part(0);
         let slot = self.order.pop_front()?;
+        self.part(0);
         Some(self.release(slot))
     }
 
     /// Takes the entry at `index` out.
     pub(crate) fn remove(&mut self, index: usize) -> Skb {
+        self.part(index);
         let slot = self.order.remove(index).expect("the index is in the queue");
+        self.part(index);
         self.release(slot)
     }
 

@@ -226,6 +226,9 @@ impl Tcb {
             self.recovery.retrans_out -= pcount;
         }
         self.rtx.get_mut(slot).sacked = s;
+        if !skb.sacked.acked && (dup || !skb.sacked.retrans || skb.sacked.lost) {
+            self.join_sacked(index);
+        }
         let skb = *self.rtx.get(slot);
         self.rate_delivered(&skb, &mut state.rate);
         if s.acked {
@@ -234,6 +237,25 @@ impl Tcb {
         }
         if !skb.seq.before(highest) {
             self.recovery.highest_sack = skb.end_seq;
+        }
+    }
+
+    /// `tcp_shift_skb_data`: a SACKed entry and its SACKed neighbours, of segments of one size, take one `sk_buff`.
+    fn join_sacked(&mut self, index: usize) {
+        let only = |s: &super::skb::Skb| s.sacked.acked && !s.sacked.retrans && !s.sacked.lost;
+        let Some(skb) = self.rtx.at(index).copied().filter(only) else { return };
+        let before = index.checked_sub(1).and_then(|i| self.rtx.at(i)).copied();
+        let pinned = |s: &super::skb::Skb| self.notes.as_ref().is_some_and(|n| n.pins(s.seq));
+        let fits = |a: &super::skb::Skb, b: &super::skb::Skb| {
+            only(a) && only(b) && a.segment_len() == b.segment_len() && !a.eor && !pinned(a) && !pinned(b)
+        };
+        if !before.is_some_and(|prev| fits(&prev, &skb)) {
+            return;
+        }
+        let next = self.rtx.at(index + 1).is_some_and(|next| fits(&skb, next));
+        self.rtx.join(index);
+        if next {
+            self.rtx.join(index + 1);
         }
     }
 

@@ -26,9 +26,12 @@ pub(crate) enum Sent {
 impl Tcb {
     /// `sk_wmem_queued`
     pub(crate) fn wmem_queued(&self) -> u32 {
-        let entries = u32::try_from(self.unsent.len() + self.rtx.len()).unwrap_or(u32::MAX);
+        let entries =
+            u32::try_from(self.unsent.len() + self.rtx.len() - self.rtx.joined()).unwrap_or(u32::MAX);
         let bytes = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
-        bytes.saturating_add(entries.saturating_mul(SKB_OVERHEAD))
+        // A single segment of which a part is acknowledged is kept whole.
+        let kept = self.rtx.head().map_or(0, |h| (self.snd.una - h.seq).max(0) as u32); // not negative
+        bytes.saturating_add(kept).saturating_add(entries.saturating_mul(SKB_OVERHEAD))
     }
 
     fn notsent_allows(&self, cx_lowat: u32, wake: bool) -> bool {

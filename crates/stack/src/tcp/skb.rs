@@ -46,6 +46,8 @@ pub(crate) struct Skb {
     pub(crate) tx: TxState,
     /// `MSG_EOR`: nothing may be joined behind it.
     pub(crate) eor: bool,
+    /// SACKed right behind another SACKed entry: the kernel's two are one (`tcp_shifted_skb`).
+    pub(crate) joined: bool,
 }
 
 impl Skb {
@@ -61,7 +63,13 @@ impl Skb {
             sent: Instant::ZERO,
             tx: TxState::default(),
             eor: false,
+            joined: false,
         }
+    }
+
+    /// Bytes of its segments (`tcp_skb_seglen`).
+    pub(crate) fn segment_len(&self) -> u32 {
+        if self.pcount == 1 { self.len() } else { self.mss.into() }
     }
 
     /// Bytes of payload.
@@ -91,6 +99,7 @@ impl Skb {
         let mut rest = *self;
         rest.seq = at;
         rest.flags = Flags(self.flags.0 & !Flags::SYN.0);
+        rest.joined = false;
         self.end_seq = at;
         self.flags = Flags(self.flags.0 & !(Flags::FIN.0 | Flags::PSH.0));
         self.eor = false;

@@ -224,6 +224,8 @@ pub(crate) struct Totals {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UserOptions {
     pub(crate) user_timeout: Duration,
+    /// `TCP_THIN_LINEAR_TIMEOUTS`
+    pub(crate) thin_linear: bool,
     /// 0: the sysctl's.
     pub(crate) keepidle: Duration,
     pub(crate) keepintvl: Duration,

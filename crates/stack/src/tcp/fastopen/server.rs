@@ -212,8 +212,7 @@ impl Tcb {
         }
         self.fastopen_resend_synack(cx);
         self.fo.pending.as_mut().expect("as above").num_timeout += 1;
-        self.retransmits = self.retransmits.saturating_add(1);
-        self.recovery.total_rto = self.recovery.total_rto.saturating_add(1);
+        self.update_rto_stats(cx);
         self.retrans_stamp = self.retrans_stamp.or(Some(cx.now));
         let delay = INITIAL_RTO * (1 << u32::from(timeouts + 1).min(16));
         self.arm_retransmit(cx, Pending::Retransmit, delay);

@@ -179,14 +179,15 @@ impl Tcb {
         if self.timers.compressed_ack.deadline().is_some() {
             return;
         }
-        // 5 % of the round trip, but no more than tcp_comp_sack_delay_ns.
+        // 5 % of the round trip as the receiver knows it, but no more than tcp_comp_sack_delay_ns; and the timer's slack.
         let mut rtt_us8 = self.rx.rtt_us8;
-        if self.rtt.srtt_us8 > 0 && (rtt_us8 == 0 || self.rtt.srtt_us8 < rtt_us8) {
+        if self.rtt.srtt_us8 > 0 && self.rtt.srtt_us8 < rtt_us8 {
             rtt_us8 = self.rtt.srtt_us8;
         }
         let part = Duration::from_nanos(u64::from(rtt_us8) * (1_000 >> 3) / 20);
         let delay = part.min(Duration::from_nanos(cx.sysctl.tcp_comp_sack_delay_ns));
-        self.arm_compressed_ack(cx, delay);
+        let slack = Duration::from_nanos(cx.sysctl.tcp_comp_sack_slack_ns);
+        self.arm_compressed_ack(cx, delay + slack);
     }
 
     pub(crate) fn on_compressed_ack_timer(&mut self, cx: &mut Cx<'_>) {
