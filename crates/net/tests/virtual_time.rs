@@ -399,3 +399,35 @@ fn many_tasks_wait_for_one_socket_and_none_is_forgotten() {
         socket.readable().await.unwrap();
     }));
 }
+
+#[test]
+fn a_program_that_wakes_itself_for_ever_ends_the_run_and_is_named() {
+    let mut lab = lab();
+    let [client, server] = lab.pair(MS);
+    lab.start(&server, async {
+        sleep(7 * MS).await;
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
+    let stuck = lab.try_run(client.scope(sleep(Duration::from_secs(60)))).expect_err("time cannot pass");
+    assert_eq!(stuck.spins.as_deref(), Some("async on server"));
+    assert_eq!(stuck.at.as_nanos(), 7_000_000);
+    assert!(stuck.to_string().starts_with("async on server spins at 0.007"), "{stuck}");
+}
+
+#[test]
+fn hosts_without_programs_have_names_too() {
+    let mut lab = lab();
+    let [client, _] = lab.pair(MS);
+    lab.world(|world| world.add_switch("lan", sim::SwitchConfig::default()));
+    let found = |name: &'static str| async move {
+        net::lookup_host((name, 80)).await.map(|all| all.map(|to| to.ip().to_string()).collect::<Vec<_>>())
+    };
+    let [whole, absolute, switch] =
+        lab.run(client.scope(async {
+            [found("Server").await.ok(), found("server.").await.ok(), found("lan").await.ok()]
+        }));
+    let server = Some(vec!["192.0.2.2".to_string(), "2001:db8::2".to_string()]);
+    assert_eq!([whole, absolute, switch], [server.clone(), server, None]);
+}

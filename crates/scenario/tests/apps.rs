@@ -103,3 +103,26 @@ fn mistakes_are_told_at_their_place() {
     let text = wrong("run = 'ping -c 1 client'\nexit = 1");
     assert!(text.contains("no exit status"), "{text}");
 }
+
+#[test]
+fn what_is_wrong_with_a_table_is_told_at_its_place() {
+    let told = |programs: &str| plan(&format!("{WORLD}{programs}")).expect_err(programs);
+    let host = "[[programs]]\nhost = \"client\"\n";
+    // What is missing is told at what stands there: the program's name.
+    let empty = told(&format!("{host}app = \"http-proxy\""));
+    assert!(empty.contains("1 to 256 upstream servers") && empty.contains("app = \"http-proxy\""), "{empty}");
+    let arq =
+        told(&format!("{host}app = \"arq-client\"\nwith = {{ server = \"b\", size = 0, window = 33 }}"));
+    for wrong in ["`b` is no host with a port", "a message of 0 bytes", "33 segments on the way"] {
+        assert!(arq.contains(wrong), "{wrong}: {arq}");
+    }
+    // In a zone it is the line that is wrong.
+    let zone = "$TTL 300\n@ SOA ns host 1 1800 900 604800 60\n@ NS ns\nwww A 300.1.2.3\n";
+    let zone = told(&format!(
+        "{host}app = \"dns-server\"\n[programs.with.zones]\n\"example.\" = \"\"\"\n{zone}\"\"\""
+    ));
+    assert!(zone.contains(" | www A 300.1.2.3\n") && zone.contains(" | ^^^^^^^^^^^^^^^\n"), "{zone}");
+    let both = "forward_tls = { name = \"x\" }, forward_https = { url = \"http://x/\" }";
+    let both = told(&format!("{host}app = \"dns-recursor\"\nwith = {{ forward = [\"192.0.2.2\"], {both} }}"));
+    assert!(both.contains("needs an https URL") && both.contains("either over TLS or over HTTPS"), "{both}");
+}

@@ -183,11 +183,29 @@ fn configured(
                 if !checks.source.has(&place) {
                     place = join(path, "app");
                 }
-                checks.at_value(&place, problem.message, problem.help);
+                match line_of(&program.with, &problem) {
+                    Some(line) => checks.inside(&place, line, problem.message, problem.help),
+                    None => checks.at_value(&place, problem.message, problem.help),
+                }
             }
             None
         }
     }
+}
+
+/// The bytes of the line that a problem with a text of several lines names first: `line 4 of the zone: …`.
+#[cfg(feature = "apps")]
+fn line_of(
+    table: &serde_json::Map<String, serde_json::Value>,
+    problem: &apps::Problem,
+) -> Option<Range<usize>> {
+    let (number, _) = problem.message.strip_prefix("line ")?.split_once(" of ")?;
+    let (first, rest) = problem.path.split_first()?;
+    let value = rest.iter().try_fold(table.get(first)?, |value, key| value.get(key))?;
+    let before = number.parse::<usize>().ok()?.checked_sub(1)?;
+    let mut lines = value.as_str()?.split_inclusive('\n');
+    let start = lines.by_ref().take(before).map(str::len).sum::<usize>();
+    Some(start..start + lines.next()?.trim_end().len())
 }
 
 #[cfg(not(feature = "apps"))]
