@@ -410,7 +410,8 @@ fn a_program_that_wakes_itself_for_ever_ends_the_run_and_is_named() {
             tokio::task::yield_now().await;
         }
     });
-    let stuck = lab.try_run(client.scope(sleep(Duration::from_secs(60)))).expect_err("time cannot pass");
+    let waits = async { sleep(Duration::from_secs(60)).await };
+    let stuck = lab.try_run(client.scope(waits)).expect_err("time cannot pass");
     assert_eq!(stuck.spins.as_deref(), Some("async on server"));
     assert_eq!(stuck.at.as_nanos(), 7_000_000);
     assert!(stuck.to_string().starts_with("async on server spins at 0.007"), "{stuck}");
