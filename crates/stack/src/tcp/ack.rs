@@ -100,6 +100,7 @@ impl Tcb {
             paced: self.pacing_needed,
             last_sent: self.last_sent,
             rng: cx.rng,
+            mib: cx.mib,
         };
         f(cc, &mut cc_cx)
     }
@@ -123,7 +124,14 @@ impl Tcb {
 
     /// `tcp_highest_sack_seq`
     pub(crate) fn highest_sack_seq(&self) -> SeqNum {
-        if self.recovery.sacked_out == 0 { self.snd.una } else { self.recovery.highest_sack }
+        if self.recovery.sacked_out == 0 {
+            self.snd.una
+        } else if self.is_reno() {
+            // Nothing moves it without SACK: it stays at the oldest entry (tcp_event_new_data_sent sets it).
+            self.rtx.head().map_or(self.snd.nxt, |head| head.seq)
+        } else {
+            self.recovery.highest_sack
+        }
     }
 
     /// Processes an acknowledgment (`tcp_ack`). `Ok(false)`: an old one.

@@ -61,7 +61,11 @@ impl Tcb {
         // In sequence order, so that one walk serves all.
         let una = self.snd.una;
         blocks.sort_by_key(|(b, _)| b.left.minus(una));
-        let cache = core::mem::replace(&mut self.recovery.sack_cache, [(SeqNum(0), SeqNum(0)); MAX_BLOCKS]);
+        let mut cache =
+            core::mem::replace(&mut self.recovery.sack_cache, [(SeqNum(0), SeqNum(0)); MAX_BLOCKS]);
+        if self.recovery.sacked_out == 0 {
+            cache = Default::default(); // nothing is SACKed (any more: the peer reneged)
+        }
         for (slot, (block, _)) in self.recovery.sack_cache.iter_mut().zip(blocks.iter()) {
             *slot = (block.left, block.right);
         }

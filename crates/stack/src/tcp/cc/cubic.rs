@@ -1,6 +1,7 @@
 //! CUBIC with HyStart: RFC 9438. Linux: net/ipv4/tcp_cubic.c (module parameters at their defaults).
 
 use super::{CaEvent, CaState, CcCx};
+use crate::mib::Counter;
 use wire::tcp::SeqNum;
 
 /// `beta`: the window shrinks to 717/1024 on a loss.
@@ -201,7 +202,11 @@ impl Cubic {
                 threshold >>= 1;
             }
             if u64::from(now.wrapping_sub(self.round_start)) > threshold {
-                self.leave_slow_start(cx);
+                self.leave_slow_start(
+                    cx,
+                    Counter::TcpExtTCPHystartTrainDetect,
+                    Counter::TcpExtTCPHystartTrainCwnd,
+                );
             }
         }
         if self.found {
@@ -211,12 +216,18 @@ impl Cubic {
         if self.sample_cnt < HYSTART_MIN_SAMPLES {
             self.sample_cnt += 1;
         } else if self.curr_rtt > self.delay_min + (self.delay_min >> 3).clamp(4_000, 16_000) {
-            self.leave_slow_start(cx);
+            self.leave_slow_start(
+                cx,
+                Counter::TcpExtTCPHystartDelayDetect,
+                Counter::TcpExtTCPHystartDelayCwnd,
+            );
         }
     }
 
-    fn leave_slow_start(&mut self, cx: &mut CcCx<'_>) {
+    fn leave_slow_start(&mut self, cx: &mut CcCx<'_>, times: Counter, windows: Counter) {
         self.found = true;
+        cx.mib.inc(times);
+        cx.mib.add(windows, cx.window.cwnd.into());
         cx.window.ssthresh = cx.window.cwnd;
     }
 }

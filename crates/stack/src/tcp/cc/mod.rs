@@ -168,6 +168,8 @@ pub(crate) struct CcCx<'a> {
     /// When the last segment was sent (`tp->lsndtime`).
     pub(crate) last_sent: Instant,
     pub(crate) rng: &'a mut crate::rng::Rng,
+    /// The host's counters.
+    pub(crate) mib: &'a mut crate::mib::Mib,
 }
 
 impl CcCx<'_> {
