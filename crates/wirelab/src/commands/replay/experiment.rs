@@ -62,6 +62,10 @@ impl Experiment {
             };
             return Some(what.into());
         }
+        let told = self.script.steps.iter().any(|s| s.expect.is_some());
+        if self.trace.packets().next().is_none() && !told {
+            return Some("it shows neither packets nor calls".into());
+        }
         let rewritten = self.trace.packets().any(|p| p.mark == Mark::Rewrite);
         rewritten.then(|| "a SYN whose sequence number is changed on its way".into())
     }
