@@ -130,7 +130,7 @@ impl fmt::Debug for Bytes {
 pub struct Frame(Option<Box<Inner>>);
 
 /// Heads up to this stand beside the rest: [`LINK_HEADROOM`], IPv4, TCP with timestamps and 64 bytes.
-const SHORT: usize = 152;
+const SHORT: usize = 151;
 
 struct Inner {
     /// Where the head begins and ends in its buffer.
@@ -139,6 +139,8 @@ struct Inner {
     tail: Bytes,
     /// The head's buffer when it outgrows `short`; empty until then.
     long: Vec<u8>,
+    /// See [`Frame::set_checksummed`].
+    checksummed: bool,
     short: [u8; SHORT],
 }
 
@@ -158,7 +160,8 @@ impl Inner {
     fn any() -> Box<Inner> {
         let spare = BOXES.try_with(|boxes| boxes.borrow_mut().pop()).ok().flatten();
         spare.unwrap_or_else(|| {
-            Box::new(Inner { start: 0, end: 0, tail: Bytes::new(), long: Vec::new(), short: [0; SHORT] })
+            let (tail, long) = (Bytes::new(), Vec::new());
+            Box::new(Inner { start: 0, end: 0, tail, long, checksummed: false, short: [0; SHORT] })
         })
     }
 
@@ -208,6 +211,7 @@ impl Inner {
     #[inline]
     fn put(&mut self, n: usize) -> &mut [u8] {
         assert!(self.tail.is_empty(), "the head cannot grow behind a tail");
+        self.checksummed = false;
         let at = self.end as usize;
         if at + n > self.buf().len() {
             self.move_to(self.start as usize, at + n);
@@ -235,6 +239,7 @@ impl Drop for Frame {
         let Some(mut inner) = self.0.take() else { return };
         inner.tail = Bytes::new();
         inner.long = Vec::new();
+        inner.checksummed = false;
         // While the thread ends there is nobody to keep it for.
         let _ = BOXES.try_with(|boxes| {
             let mut boxes = boxes.borrow_mut();
@@ -253,6 +258,7 @@ impl Clone for Frame {
         let mut copy = Inner::zeroed(end, start, end);
         copy.buf_mut()[..end].copy_from_slice(&inner.buf()[..end]);
         copy.tail = inner.tail.clone();
+        copy.checksummed = inner.checksummed;
         Frame(Some(copy))
     }
 }
@@ -327,11 +333,34 @@ impl Frame {
     pub fn head_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Some(inner) => {
+                inner.checksummed = false;
                 let range = inner.range();
                 &mut inner.buf_mut()[range]
             }
             None => &mut [],
         }
+    }
+
+    /// The first bytes, writable for a router: it changes nothing that a transport's checksum covers.
+    #[inline]
+    pub fn network_header_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        let inner = self.0.as_mut()?;
+        let range = inner.range();
+        inner.buf_mut()[range].first_chunk_mut()
+    }
+
+    /// The transport checksum in it was computed by who made it. As long as nobody has written to the bytes since,
+    /// [`Frame::is_checksummed`] saves the receiver from doing so again (`CHECKSUM_UNNECESSARY`, what Linux does between
+    /// its own interfaces).
+    #[inline]
+    pub fn set_checksummed(&mut self) {
+        self.inner().checksummed = true;
+    }
+
+    /// The transport checksum is right: see [`Frame::set_checksummed`].
+    #[inline]
+    pub fn is_checksummed(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.checksummed)
     }
 
     /// The shared last part; empty unless [`Frame::set_tail`] was called.
@@ -343,7 +372,9 @@ impl Frame {
     /// Shares `tail` as the bytes after the head, replacing any tail before.
     #[inline]
     pub fn set_tail(&mut self, tail: Bytes) {
-        self.inner().tail = tail;
+        let inner = self.inner();
+        inner.tail = tail;
+        inner.checksummed = false;
     }
 
     /// Bytes in all.
@@ -400,10 +431,14 @@ impl Frame {
     pub fn truncate(&mut self, n: usize) {
         let head = self.head_len();
         let Some(inner) = &mut self.0 else { return };
+        if n >= head + inner.tail.len() {
+            return;
+        }
+        inner.checksummed = false;
         if n <= head {
             inner.end = inner.start + n as u32; // at most what it was
             inner.tail = Bytes::new();
-        } else if n - head < inner.tail.len() {
+        } else {
             inner.tail = inner.tail.slice(0..n - head);
         }
     }
@@ -469,5 +504,77 @@ impl fmt::Debug for Frame {
             write!(f, " + {} B shared", self.tail().len())?;
         }
         f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_outgrows_its_box_keeps_its_bytes() {
+        for len in [0, 1, SHORT - 1, SHORT, SHORT + 1, 4000] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            for mut frame in [Frame::from_slice(&bytes), Frame::from_vec(bytes.clone())] {
+                frame.push(100).fill(7);
+                frame.put(&[8; 100]);
+                let whole = [&[7; 100][..], &bytes, &[8; 100]].concat();
+                assert_eq!(frame.head(), whole, "{len}");
+                frame.pull(100);
+                frame.truncate(len);
+                assert_eq!(frame.to_vec(), bytes);
+                assert_eq!(frame.clone().push(100), [7; 100], "what was pulled can be pushed again");
+            }
+        }
+    }
+
+    #[test]
+    fn the_box_of_a_frame_that_is_gone_tells_nothing() {
+        for size in [10, SHORT, 1000] {
+            let mut old = Frame::from_vec(vec![0xaa; size]);
+            old.linearize();
+            drop(old);
+            drop(Frame::from_slice(&[0xbb; SHORT]));
+            let mut new = Frame::with_headroom_and(20, 30, 10);
+            assert_eq!(new.head(), [0; 30]);
+            assert_eq!(new.put_zeroed(10), [0; 10]);
+            assert_eq!(new.push(20), [0; 20]);
+            assert!(new.tail().is_empty() && !new.is_checksummed());
+            assert!(Frame::default().is_empty());
+        }
+    }
+
+    #[test]
+    fn whoever_writes_to_a_frame_makes_its_checksum_doubtful() {
+        let made = || {
+            let mut frame = Frame::from_parts(&[1; 20], &[2; 9]);
+            frame.set_tail(vec![3; 40].into());
+            frame.set_checksummed();
+            frame
+        };
+        let keeps: [fn(&mut Frame); 5] = [
+            |f| f.push(14).fill(0),
+            |f| f.pull(20),
+            |f| f.truncate(69),
+            |f| f.network_header_mut::<20>().expect("long enough")[8] -= 1,
+            |f| *f = f.clone(),
+        ];
+        for keep in keeps {
+            let mut frame = made();
+            keep(&mut frame);
+            assert!(frame.is_checksummed());
+        }
+        let loses: [fn(&mut Frame); 5] = [
+            |f| f.head_mut()[0] = 0,
+            |f| f.truncate(68),
+            |f| f.truncate(3),
+            |f| f.linearize(),
+            |f| f.set_tail(Bytes::new()),
+        ];
+        for lose in loses {
+            let mut frame = made();
+            lose(&mut frame);
+            assert!(!frame.is_checksummed());
+        }
     }
 }

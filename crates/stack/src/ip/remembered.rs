@@ -142,7 +142,7 @@ impl Stack {
         }
         let octets = frame.len();
         let generation = self.route_generation();
-        let Some(h) = frame.head_mut().first_chunk_mut::<{ ipv4::MIN_HEADER_LEN }>() else {
+        let Some(h) = frame.network_header_mut::<{ ipv4::MIN_HEADER_LEN }>() else {
             return Err(frame);
         };
         let (src, dst) = (addr4(h, 12), addr4(h, 16));

@@ -548,6 +548,12 @@ impl Stack {
         if sock.tcb.is_none() {
             return Err(sock.error.take().unwrap_or(Errno::ENOTCONN));
         }
+        if self.tcp_would_block(id) && !buffer.is_empty() {
+            // Every call is an occasion to count.
+            self.tcp.memory.count_orphans(now, self.config.profile, self.tcp.orphans);
+            return Err(Errno::EAGAIN);
+        }
+        let sock = &self.tcp.socks[id];
         let oob_inline = sock.opts.oob_inline;
         let request = RecvRequest { len: buffer.len(), flags: MsgFlags(0), oob_inline, wait: false };
         self.tcp_sync_route(now, id);
@@ -557,6 +563,13 @@ impl Stack {
             Read::Done(n) => Ok(n),
             Read::Wait(_) => Err(Errno::EAGAIN),
         }
+    }
+
+    /// A read of this connection, whose route is still good, would only wait: an event loop's first try.
+    fn tcp_would_block(&self, id: u32) -> bool {
+        let sock = &self.tcp.socks[id];
+        let (Some((generation, dst)), Some(tcb)) = (sock.dst, &sock.tcb) else { return false };
+        generation == self.route_generation() && dst.mtu == tcb.path_mtu && tcb.has_nothing_to_read()
     }
 
     fn tcp_sys_recv_urgent(&mut self, now: Instant, id: u32, flags: MsgFlags, inline: bool) -> Step {

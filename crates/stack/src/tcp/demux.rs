@@ -295,6 +295,9 @@ fn score(sock: &TcpSock, dst: IpAddr, ifindex: u32) -> Option<u32> {
 }
 
 fn checksum_is_valid(meta: &RxMeta, frame: &Frame) -> bool {
+    if frame.is_checksummed() {
+        return true;
+    }
     let len = frame.len();
     let pseudo = match (meta.src, meta.dst) {
         (IpAddr::V4(s), IpAddr::V4(d)) => {

@@ -65,6 +65,18 @@ impl Tcb {
         Ok(Read::Wait(0))
     }
 
+    /// A read would find nothing, tell nothing and send nothing: no data, no end, no error, no ACK that is owed.
+    #[inline]
+    pub(crate) fn has_nothing_to_read(&self) -> bool {
+        self.state == State::Established
+            && self.rx.ready.is_empty()
+            && !self.ack.scheduled
+            && !self.rx_done
+            && !self.shutdown_rd
+            && self.error.is_none()
+            && !self.urg_in.pending()
+    }
+
     /// Takes what is there; `true` at the end of the stream or before an urgent byte.
     fn read_ready(
         &mut self,

@@ -94,10 +94,11 @@ impl SendBuffer {
     /// A large writer begins an entry of up to `len` bytes: they shall stand in one chunk.
     pub(crate) fn begin_chunk(&mut self, len: usize, pool: &mut ChunkPool) {
         self.seal();
-        if let Some(chunk) = pool.0.pop() {
-            self.open = chunk;
-        }
-        self.open.reserve_exact(len);
+        self.open = match pool.0.pop() {
+            Some(chunk) if chunk.capacity() >= len => chunk,
+            // To make one larger would copy what nobody wants.
+            _ => Vec::with_capacity(len),
+        };
     }
 
     /// Appends `len` bytes of `data` from `at` on; of shared ones many stay shared, few are copied.

@@ -125,6 +125,7 @@ impl Stack {
         } else if !payload.is_empty() {
             frame.put(&payload);
         }
+        frame.set_checksummed();
         self.mib.inc(Counter::IpOutRequests);
         self.mib.inc(Counter::IpOutTransmits);
         self.mib.add(Counter::IpExtOutOctets, total as u64);

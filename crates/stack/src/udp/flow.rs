@@ -160,7 +160,8 @@ impl Stack {
             h[26..28].copy_from_slice(&checksum.to_be_bytes());
         }
         let (ifindex, next_hop) = (flow.ifindex, flow.next_hop);
-        let frame = match payload {
+        let checksummed = !flow.no_check;
+        let mut frame = match payload {
             Payload::Shared(shared) if data.len() > INLINE => {
                 let mut frame = Frame::from_parts(&h, &[]);
                 frame.set_tail(shared.clone());
@@ -168,6 +169,9 @@ impl Stack {
             }
             _ => Frame::from_parts(&h, data),
         };
+        if checksummed {
+            frame.set_checksummed();
+        }
         self.mib.inc(Counter::IpOutRequests);
         self.mib.inc(Counter::IpOutTransmits);
         self.mib.add(Counter::IpExtOutOctets, total.into());
@@ -239,7 +243,7 @@ impl Stack {
         if entry.rmem > 0 && entry.rmem.saturating_add(truesize_received(total)) > entry.opts.rcvbuf {
             return None;
         }
-        if field(26) != 0 {
+        if field(26) != 0 && !frame.is_checksummed() {
             let inline = &packet[ipv4::MIN_HEADER_LEN..total.min(packet.len())];
             let tail = &frame.tail()[..total.saturating_sub(packet.len())];
             if inline.len() % 2 == 1 && !tail.is_empty() {

@@ -235,6 +235,9 @@ fn takes_group(sock: &Dgram, ends: &Ends) -> bool {
 
 fn checksum_is_valid(meta: &RxMeta, frame: &Frame, header: udp::Header) -> bool {
     use wire::checksum::{pseudo_v4, pseudo_v6, sum};
+    if frame.is_checksummed() {
+        return true;
+    }
     let (head, tail) = (frame.head(), frame.tail());
     let pseudo = match (meta.src, meta.dst) {
         (IpAddr::V4(_), _) if header.checksum == 0 => return true,
