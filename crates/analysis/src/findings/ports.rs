@@ -117,12 +117,12 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 }
 
 /// Connections of the host with this local port that are not over when `record` happens, and their last state.
-fn left_over<'a>(
-    lives: &'a [Life],
+fn left_over(
+    lives: &[Life],
     node: NodeId,
     port: u16,
     record: usize,
-) -> impl Iterator<Item = (&'a Life, &'static str, Ref)> {
+) -> impl Iterator<Item = (&Life, &'static str, Ref)> {
     lives
         .iter()
         .filter(move |l| l.node == node && l.local.port() == port)
