@@ -171,7 +171,7 @@ impl Marks {
             return marks;
         };
         marks.ends = Some(tuple);
-        let on = |s: &Seen<'_>| s.ends == Some(tuple) && s.packet.view.tcp().is_some();
+        let on = |s: &Seen<'_>| s.ends == Some(tuple);
         let find = |from: usize, wanted: &dyn Fn(&Seen<'_>) -> bool| {
             seen.iter().enumerate().skip(from).find(|(_, s)| on(s) && wanted(s)).map(|(at, _)| at)
         };

@@ -1,10 +1,11 @@
 //! Requests of HTTP/1.1 through hyper, at 1 ms through the full TCP in virtual time, per CPU second; beside them hyper over
-//! `tokio::io::duplex`, and this crate's own server and client.
+//! `tokio::io::duplex`, and this crate's own server and client; by HTTP/3 over quinn, one after the other and 16 at a time.
 //!
-//! `cargo bench -p apps --bench http`. Limit (PERFORMANCE.md §3): 60,000 through hyper. The kinds are measured in turn, and the
+//! `cargo bench -p apps --bench http`. Limits (PERFORMANCE.md §3): 60,000 through hyper, 15,000 by HTTP/3. The kinds are measured in turn, and the
 //! medians are compared.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apps::http::client::{Client, Config, Request, Version};
@@ -25,11 +26,13 @@ fn main() {
     // `cargo test` runs benches too: once, and small.
     let (requests, rounds) = if bench { (REQUESTS, ROUNDS) } else { (50, 1) };
     type Kind = (&'static str, fn(u32) -> Duration);
-    let kinds: [Kind; 4] = [
+    let kinds: [Kind; 6] = [
         ("hyper over tokio::io::duplex", duplex),
         ("hyper over our TCP, virtual time", virtual_time),
         ("our client and server, HTTP/1.1", |n| ours(n, Version::Http11)),
         ("our client and server, HTTP/2", |n| ours(n, Version::Http2PriorKnowledge)),
+        ("our client and server, HTTP/3", |n| http3(n, 1)),
+        ("the same, 16 at a time", |n| http3(n, 16)),
     ];
     let mut rates = vec![Vec::new(); kinds.len()];
     for _ in 0..rounds {
@@ -129,6 +132,52 @@ fn ours(requests: u32, version: Version) -> Duration {
             let body =
                 client.send(get.clone()).await.expect("an answer").body.collect(100).await.expect("a body");
             assert_eq!(&body[..], b"hello");
+        }
+        cpu() - began
+    }))
+}
+
+/// By HTTP/3, so many at a time.
+fn http3(requests: u32, at_a_time: u32) -> Duration {
+    let (mut lab, [client, server]) = lab();
+    let certificates = serde_json::json!({ "site": { "names": ["site.example"] } });
+    let certificates: std::collections::BTreeMap<String, apps::pki::Certificate> =
+        serde_json::from_value(certificates).expect("a table");
+    let pki = apps::pki::Pki::new(&certificates.into_iter().collect()).expect("it is in order");
+    let env = apps::Env { seed: 1, pki: Arc::new(pki), ..apps::Env::default() };
+    let table = serde_json::json!({
+        "access_log": "off", "versions": ["3"], "tls": { "certificate": "site" }, "pages": { "/": { "body": "hello" } },
+    });
+    let serde_json::Value::Object(table) = table else { unreachable!("tables are objects") };
+    let app = (apps::kind("http-server").expect("a kind").read)(&table, &env).expect("a good table");
+    let cx = apps::Cx::new(env.clone(), "http-server", Nowhere);
+    lab.start(&server, async move {
+        app.run(cx).await;
+    });
+    let cx = apps::Cx::new(env, "client", Nowhere);
+    lab.run(client.scope(async move {
+        let tls = apps::http::tls::Client::new(apps::tls::ClientOptions::default(), &cx);
+        let addresses = [(("site.example".into(), 443), vec!["192.0.2.2".parse().expect("an address")])];
+        let client = Client::new(Config {
+            version: Version::Http3,
+            quic: Some(Arc::new(tls)),
+            addresses: addresses.into_iter().collect(),
+            ..Config::default()
+        });
+        let get = Request::get("https://site.example/").expect("a URL");
+        let ask = |client: Client, get: Request, times: u32| async move {
+            for _ in 0..times {
+                let answer = client.send(get.clone()).await.expect("an answer");
+                let body = answer.body.collect(100).await.expect("a body");
+                assert_eq!(&body[..], b"hello");
+            }
+        };
+        ask(client.clone(), get.clone(), 1).await;
+        let began = cpu();
+        let tasks =
+            (0..at_a_time).map(|_| net::spawn(ask(client.clone(), get.clone(), requests / at_a_time)));
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.expect("no request fails");
         }
         cpu() - began
     }))

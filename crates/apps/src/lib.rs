@@ -165,6 +165,12 @@ pub const KINDS: &[Kind] = &[
         schema: || schemars::schema_for!(quic::QuicClient),
     },
     Kind {
+        name: "quic-replayer",
+        about: "one on the way who says a QUIC client's first flight again",
+        read: from_table::<quic::QuicReplayer>,
+        schema: || schemars::schema_for!(quic::QuicReplayer),
+    },
+    Kind {
         name: "quic-server",
         about: "answers requests of HTTP/0.9 on QUIC streams",
         read: quic::QuicServer::read,

@@ -5,9 +5,10 @@
 
 use core::fmt;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll};
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -53,7 +54,7 @@ impl ::quinn::Runtime for Runtime {
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
         socket.set_nonblocking(true)?;
-        Ok(Arc::new(Socket(UdpSocket::from_std(socket)?)))
+        Ok(wrap(UdpSocket::from_std(socket)?))
     }
 
     fn now(&self) -> Instant {
@@ -81,12 +82,56 @@ pub fn rebind(endpoint: &Endpoint, socket: UdpSocket) -> io::Result<()> {
     endpoint.rebind_abstract(wrap(socket))
 }
 
+/// An endpoint on a socket that others may have after it, and its plug: as a process that may crash while its host keeps the
+/// port.
+///
+/// # Errors
+/// When the socket has no address.
+pub fn pluggable(
+    config: EndpointConfig,
+    server: Option<ServerConfig>,
+    socket: Arc<UdpSocket>,
+) -> io::Result<(Endpoint, Plug)> {
+    let socket = Socket::new(socket);
+    let plug = Plug(socket.unplugged.clone());
+    let endpoint =
+        Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), Arc::new(Runtime::new()))?;
+    Ok((endpoint, plug))
+}
+
+/// Takes an endpoint from its socket.
+#[derive(Clone, Debug)]
+pub struct Plug(Arc<AtomicBool>);
+
+impl Plug {
+    /// From now on the endpoint hears nothing, and what it sends goes nowhere.
+    pub fn pull(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 fn wrap(socket: UdpSocket) -> Arc<dyn AsyncUdpSocket> {
-    Arc::new(Socket(socket))
+    Arc::new(Socket::new(Arc::new(socket)))
 }
 
 #[derive(Debug)]
-struct Socket(UdpSocket);
+struct Socket {
+    socket: Arc<UdpSocket>,
+    /// Its address, when it has a single one: where everything arrives.
+    ip: Option<IpAddr>,
+    unplugged: Arc<AtomicBool>,
+}
+
+impl Socket {
+    fn new(socket: Arc<UdpSocket>) -> Socket {
+        let ip = socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified());
+        Socket { socket, ip, unplugged: Arc::default() }
+    }
+
+    fn is_unplugged(&self) -> bool {
+        self.unplugged.load(Ordering::Acquire)
+    }
+}
 
 impl AsyncUdpSocket for Socket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
@@ -94,7 +139,10 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.0.try_send_to(transmit.contents, transmit.destination).map(drop)
+        if self.is_unplugged() {
+            return Ok(());
+        }
+        self.socket.try_send_to(transmit.contents, transmit.destination).map(drop)
     }
 
     fn poll_recv(
@@ -103,17 +151,21 @@ impl AsyncUdpSocket for Socket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        if self.is_unplugged() {
+            // Nobody wakes it any more.
+            return Poll::Pending;
+        }
         let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
         let mut read = ReadBuf::new(buf);
-        self.0.poll_recv_from(cx, &mut read).map_ok(|addr| {
+        self.socket.poll_recv_from(cx, &mut read).map_ok(|addr| {
             let len = read.filled().len();
-            *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
+            *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: self.ip };
             1
         })
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 }
 
@@ -137,7 +189,7 @@ impl UdpPoller for Writable {
         let waiting = waiting.get_mut().unwrap_or_else(PoisonError::into_inner);
         let future = waiting.get_or_insert_with(|| {
             let socket = socket.clone();
-            Box::pin(async move { socket.0.writable().await })
+            Box::pin(async move { socket.socket.writable().await })
         });
         let result = core::task::ready!(future.as_mut().poll(cx));
         *waiting = None;

@@ -1,9 +1,11 @@
 //! Whether the journal of a run shows what the scenario expects.
 
+use core::cell::OnceCell;
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use analysis::Explanation;
 use stack::neigh::NudState;
 use stack::record::{FrameId, IfIndex, Journal, LossCause, NodeKind, Record, What as Fact};
 use wire::filter::Filter;
@@ -46,7 +48,7 @@ impl Leeway {
 
 /// Checks every expectation that holds on these kinds of hosts.
 pub(crate) fn all(plan: &Plan, journal: &Journal, programs: &[ProgramReport], slack: Slack) -> Vec<Checked> {
-    let seen = Seen { plan, journal, programs, slack };
+    let seen = Seen { plan, journal, programs, slack, explanation: OnceCell::new() };
     plan.expect.iter().filter(|e| seen.applies(e)).map(|e| seen.check(e)).collect()
 }
 
@@ -55,6 +57,8 @@ struct Seen<'a> {
     journal: &'a Journal,
     programs: &'a [ProgramReport],
     slack: Slack,
+    /// When it is asked for.
+    explanation: OnceCell<Explanation>,
 }
 
 /// What was seen instead.
@@ -72,7 +76,7 @@ impl Seen<'_> {
             | What::Dropped { host, .. }
             | What::Table { host, .. }
             | What::Socket { host, .. } => Some(*host),
-            What::Lost { .. } => None,
+            What::Lost { .. } | What::Finding { .. } => None,
         };
         let is_linux = |host: usize| matches!(self.journal.nodes[host].kind, NodeKind::Linux(_));
         let linux = match host {
@@ -87,6 +91,16 @@ impl Seen<'_> {
                 Some(Only::Stack) => !linux,
                 Some(Only::Linux) => linux,
             }
+    }
+
+    fn finding(&self, text: &str, count: CountRange) -> Instead {
+        let explanation = self.explanation.get_or_init(|| analysis::explain(self.journal));
+        let sentences = explanation.sentences.iter().map(|sentence| sentence.text.as_str());
+        let n = sentences.clone().filter(|sentence| sentence.contains(text)).count();
+        wrong_count(count, n as u64, "there were").map(|wrong| {
+            let all: Vec<&str> = sentences.collect();
+            format!("{wrong}; it says: {}", all.join(". "))
+        })
     }
 
     fn check(&self, expect: &ExpectPlan) -> Checked {
@@ -104,6 +118,7 @@ impl Seen<'_> {
                 wrong_count(*value, is, "it is")
             }
             What::Output { host, text, count } => self.output(*host, text, *count),
+            What::Finding { text, count } => self.finding(text, *count),
             What::Dropped { host, reason, count } => {
                 let dropped = self.records(*host).filter_map(|r| match &r.what {
                     Fact::Drop { reason, .. } => Some(*reason),

@@ -149,6 +149,41 @@ pub struct Content {
     /// How the run is compared with the one on the real kernel.
     #[serde(default)]
     pub twin: Twin,
+    /// Variants of this file side by side: what `wirelab compare` runs.
+    pub compare: Option<Compare>,
+}
+
+/// A table of variants, each run with several seeds: `wirelab compare NAME`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compare {
+    /// What is measured, such as `time until the page is complete`.
+    pub what: String,
+    /// In what, such as `ms`.
+    #[serde(default)]
+    pub unit: String,
+    /// A part of the line with the figure, `{}` for the number: `connections in {} ms`. The last such line counts.
+    pub measure: String,
+    /// Runs of each cell, with as many seeds from the file's own on; 5 unless given.
+    pub seeds: Option<u32>,
+    /// The rows by name.
+    pub rows: IndexMap<String, CompareRow>,
+    /// The columns by name: what each changes of the file, such as `{ "links.lan.loss" = "1%" }`; `{}` for nothing.
+    pub columns: IndexMap<String, IndexMap<String, serde_json::Value>>,
+    /// What must hold of the medians, such as `HTTP/3, 2 % < HTTP/2, 2 %`.
+    #[serde(default)]
+    pub expect: Vec<String>,
+}
+
+/// A row of it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompareRow {
+    /// The program that prints the figure, by its name; any program unless given.
+    pub program: Option<String>,
+    /// What it changes of the file, such as `{ "hosts.client.profile" = "5.15" }`.
+    #[serde(default)]
+    pub set: IndexMap<String, serde_json::Value>,
 }
 
 /// What hosts know of each other at the start.
@@ -416,7 +451,8 @@ pub struct Fault {
     pub optional: bool,
 }
 
-/// Something that must be seen. Exactly one of packet, order, neighbour, socket, counter, output, dropped, lost and table says what.
+/// Something that must be seen. Exactly one of packet, order, neighbour, socket, counter, output, finding, dropped, lost
+/// and table says what.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
@@ -450,6 +486,8 @@ pub struct Expect {
     pub value: Option<Count>,
     /// The programs of `on` print a line that contains this text.
     pub output: Option<String>,
+    /// The explanation of the run has a sentence that contains this text.
+    pub finding: Option<String>,
     /// The host `on` drops a packet for this reason, in the words of `enum skb_drop_reason`, such as `NO_SOCKET`.
     pub dropped: Option<String>,
     /// A packet gets lost on the wire by this cause: fault, random, gemodel, queue, down, mtu, no-port, arp-inspection, vlan.

@@ -15,6 +15,7 @@
 pub mod catalogue;
 mod check;
 mod commands;
+pub mod compare;
 mod diagnostic;
 pub mod file;
 mod outcome;

@@ -52,6 +52,8 @@ enum Command {
     },
     /// Run every row of the catalogue on our stack.
     Catalogue(CatalogueArgs),
+    /// Run a scenario's variants side by side, each with several seeds: medians and their spread, as a table and as bars.
+    Compare(CompareArgs),
     /// Print a scenario's file.
     Show {
         /// Its name; the last part is enough.
@@ -77,6 +79,22 @@ enum Command {
     /// The process inside a namespace that makes system calls for a scenario.
     #[command(name = "__agent", hide = true)]
     Agent,
+}
+
+/// Arguments of `compare`.
+#[derive(Args)]
+pub(crate) struct CompareArgs {
+    /// A name from the catalogue (the last part is enough), or a path to a scenario file with a table `[compare]`.
+    scenario: String,
+    /// How many seeds each variant is run with; what the file says, or 5, unless given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(scenario::compare::MAX_SEEDS)))]
+    seeds: Option<u32>,
+    /// The first seed; the file's unless given.
+    #[arg(long, value_name = "N", value_parser = words::seed, allow_negative_numbers = true)]
+    seed: Option<u64>,
+    /// Print one JSON value.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `run`.
@@ -314,9 +332,12 @@ pub(crate) struct GetArgs {
     /// How often the page is visited, two seconds apart.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
     visits: u8,
-    /// The browser's HTTP: 1.1 or 2 (the default, where the server has it).
+    /// The browser's HTTP: 1.1, 2 (the default, where the server has it) or 3, without asking whether it is there.
     #[arg(long, value_name = "VERSION")]
     http: Option<String>,
+    /// The server says that it has HTTP/3, and the browser's later connections go by it.
+    #[arg(long)]
+    alt_svc: bool,
     /// The browser's TLS: 1.2, 1.3, or 1.2-rsa (static RSA, needs BoringSSL); 1.2 and 1.3 are offered unless given.
     #[arg(long, value_name = "VERSION")]
     tls: Option<String>,
@@ -347,7 +368,7 @@ pub(crate) struct GetArgs {
     /// All randomness of the run comes from this number.
     #[arg(long, value_name = "N", value_parser = words::seed, allow_negative_numbers = true)]
     seed: Option<u64>,
-    /// Variants side by side, such as `http1.1,http2,http2+tls1.2,early-data,no-cache,rtt=100ms`.
+    /// Variants side by side, such as `http1.1,http2,http3,http2+tls1.2,early-data,no-cache,rtt=100ms`.
     #[arg(long, value_name = "VARIANTS", value_delimiter = ',')]
     compare: Vec<String>,
     /// Write what the client's interface saw, with the secrets that decrypt it.
@@ -453,6 +474,7 @@ fn main() -> ExitCode {
         Command::List { words, json } => commands::list::list(&words, json, &mut out),
         Command::Ask { words, json } => commands::ask::ask(&words, json, &mut out),
         Command::Catalogue(args) => commands::catalogue::catalogue(&args, &mut out),
+        Command::Compare(args) => commands::compare::compare(&args, &mut out),
         Command::Show { name } => commands::list::show(&name, &mut out),
         Command::Ladder(args) => commands::ladder::ladder(&args, &mut out),
         Command::Twin(args) => commands::twin::twin(&args, &mut out),

@@ -99,3 +99,34 @@ fn tshark_decrypts_what_was_said_behind_tls() {
         assert!(text.contains("\nhello\n") && text.contains("\nworld"), "{row}: {text}");
     }
 }
+
+/// Both ends' captures hold every QUIC packet twice; one end's is read as tcpdump's would be.
+#[test]
+fn tshark_decrypts_what_was_said_by_quic() {
+    if !tshark_is_there() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for row in [
+        "quic-handshake",
+        "retry",
+        "zero-rtt",
+        "key-update",
+        "quic-migration",
+        "version-negotiation",
+        "http3",
+    ] {
+        let file = dir.path().join(format!("{row}.pcapng"));
+        let out = Command::new(env!("CARGO_BIN_EXE_wirelab"))
+            .args(["run", row, "--json", "--pcap-of", "client", "--pcap"])
+            .arg(&file)
+            .output()
+            .expect("wirelab runs");
+        assert!(out.status.success(), "{row}: {}", String::from_utf8_lossy(&out.stderr));
+        let (closed, said) = tshark(&file, &["-2", "-Y", "quic.decryption_failed or _ws.malformed"]);
+        assert_eq!((closed.len(), said.as_str()), (0, ""), "{row}: {closed:?}");
+        let (short, _) = tshark(&file, &["-2", "-Y", "quic.header_form == 0"]);
+        let (open, _) = tshark(&file, &["-2", "-Y", "quic.header_form == 0 and quic.frame_type"]);
+        assert!(!short.is_empty() && open.len() == short.len(), "{row}: {} of {}", open.len(), short.len());
+    }
+}

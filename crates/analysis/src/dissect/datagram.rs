@@ -22,6 +22,12 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
+    /// For a second reading with what the first one taught, if there is something in it.
+    pub(super) fn again(&mut self) -> Option<Datagrams> {
+        let quic = core::mem::take(&mut self.quic).again()?;
+        Some(Datagrams { quic, ..Datagrams::default() })
+    }
+
     /// A datagram, in the order of sending.
     pub(super) fn datagram(&mut self, t: &Transmission, keys: &KeyLog) {
         let (Some(h), Some(ip)) = (t.view.udp(), t.view.inner_ip()) else { return };

@@ -149,14 +149,35 @@ pub enum Message {
     Http2Frame { ty: u8, stream: u32 },
     /// A WebSocket frame.
     WebSocketFrame { opcode: u8, fin: bool, bytes: usize },
-    /// A QUIC packet. `ty` is `Initial`, `0-RTT`, `Handshake`, `Retry`, `1-RTT`, `Version Negotiation`.
-    QuicPacket { ty: &'static str, number: Option<u64>, decrypted: bool },
-    /// A QUIC frame.
-    QuicFrame { ty: u64 },
+    /// A QUIC packet. `ty` is `Initial`, `0-RTT`, `Handshake`, `Retry`, `1-RTT`, `Version Negotiation`, `Stateless Reset` or
+    /// `unknown version`; `frames` are those that were decrypted, without padding.
+    QuicPacket { ty: &'static str, number: Option<u64>, decrypted: bool, frames: Vec<QuicFrame> },
     /// An HTTP/3 frame that is none of the above.
     Http3Frame { ty: u64, stream: u64 },
     /// Anything else.
     Other,
+}
+
+/// A frame of a QUIC packet (RFC 9000 §19).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "frame", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each field is the protocol's own, named as there")]
+pub enum QuicFrame {
+    /// Packet numbers that were received, the newest first, both ends included.
+    Ack { ranges: Vec<(u64, u64)> },
+    /// Bytes of the handshake.
+    Crypto { offset: u64, len: usize },
+    /// Bytes of a stream.
+    Stream { id: u64, offset: u64, len: usize, fin: bool },
+    /// The end of the connection: by QUIC itself, or by the application.
+    Close { code: u64, application: bool, reason: String },
+    /// Any other.
+    Other { ty: u64 },
+}
+
+/// The name of one of QUIC's own error codes (RFC 9000 §20.1).
+pub(crate) fn quic_error(code: u64) -> String {
+    quic::frame::error_name(code)
 }
 
 impl Layer {
@@ -241,6 +262,12 @@ impl Dissection {
             }
         }
         streams.finish(keys);
+        if let Some(mut again) = datagrams.again() {
+            for t in traffic.numbered().filter(|t| t.view.tcp().is_none() && t.view.udp().is_some()) {
+                again.datagram(t, keys);
+            }
+            datagrams = again;
+        }
         let mut packets = BTreeMap::new();
         for t in traffic.numbered() {
             let mut packet = PacketLayers { layers: layers::of(&t.view), ..PacketLayers::default() };

@@ -20,6 +20,7 @@ mod page_times;
 mod pmtu;
 mod ports;
 mod proxy;
+mod quic;
 mod ratelimit;
 mod redirect;
 mod refused;
@@ -70,6 +71,7 @@ pub(crate) const ALL: &[Finding] = &[
     nat::find,
     tunnel::find,
     groups::find,
+    quic::find,
     udp::find,
     refused::find,
     connect::find,

@@ -43,7 +43,7 @@ enum Step {
 const STATIC_RSA: [&str; 2] = ["TLS_RSA_WITH_AES_256_GCM_SHA384", "TLS_RSA_WITH_AES_128_GCM_SHA256"];
 
 /// All options, for errors.
-const USAGE: &str = "browser [--http 1.1|2] [--tls 1.2|1.2-rsa|1.3] [--early-data] [--false-start] [--fast-open] [--no-resume] [--no-cache] [--no-compress] [--old-cookies] \
+const USAGE: &str = "browser [--http 1.1|2|3] [--alt-svc] [--tls 1.2|1.2-rsa|1.3] [--early-data] [--false-start] [--fast-open] [--no-resume] [--no-cache] [--no-compress] [--old-cookies] \
                      [--preload DOMAIN] [--connections N] [--trust NAME] [--json] [--silent] [--strict] [--round-trips] \
                      {URL | --reload URL | --fill 'user=alice&password=…' | --click PART-OF-URL | --wait TIME | --close}…";
 
@@ -73,7 +73,8 @@ pub fn read(words: &[String], env: &Env) -> Result<Ready, CommandError> {
                 all.options.version = match value("a version")?.as_str() {
                     "1.1" => Version::Http11,
                     "2" => Version::Http2,
-                    other => return Err(wrong(at, format!("HTTP {other} is neither 1.1 nor 2"))),
+                    "3" => Version::Http3,
+                    other => return Err(wrong(at, format!("HTTP {other} is neither 1.1 nor 2 nor 3"))),
                 }
             }
             "--tls" => {
@@ -89,6 +90,7 @@ pub fn read(words: &[String], env: &Env) -> Result<Ready, CommandError> {
             }
             "--false-start" => all.options.tls.false_start = true,
             "--fast-open" => all.options.fast_open = true,
+            "--alt-svc" => all.options.alt_svc = true,
             "--early-data" => all.options.tls.early_data = true,
             "--no-resume" => all.options.tls.resume = false,
             "--no-cache" => all.options.cache = false,
@@ -253,7 +255,7 @@ mod tests {
     fn mistakes_are_told_at_their_word() {
         let rows = [
             ("browser", "1: which URL?"),
-            ("browser --http 3 https://a.example/", "2: HTTP 3 is neither 1.1 nor 2"),
+            ("browser --http 4 https://a.example/", "2: HTTP 4 is neither 1.1 nor 2 nor 3"),
             ("browser --tls", "2: `--tls` needs a version"),
             ("browser ftp://a.example/", "1: `ftp://a.example/`: ftp is neither http nor https"),
             ("browser --what a.example", "1: no option `--what`"),

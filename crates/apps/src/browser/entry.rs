@@ -45,7 +45,7 @@ pub struct Entry {
     pub request_body: String,
     /// The status, or 0.
     pub status: u16,
-    /// `HTTP/1.1`, `h2`.
+    /// `HTTP/1.1`, `h2`, `h3`.
     pub protocol: String,
     /// Header fields of the answer.
     pub response_headers: Vec<(String, String)>,

@@ -317,8 +317,11 @@ impl Browser {
         };
         entry.status = response.status.as_u16();
         entry.source = Source::Network;
-        entry.protocol =
-            if response.connection.http2 { "h2".into() } else { format!("{:?}", response.version) };
+        entry.protocol = match response.version {
+            http::Version::HTTP_2 => "h2".into(),
+            http::Version::HTTP_3 => "h3".into(),
+            version => format!("{version:?}"),
+        };
         entry.connection = Some(response.connection.id);
         entry.server = Some(response.connection.peer.to_string());
         entry.tls.clone_from(&response.connection.tls);

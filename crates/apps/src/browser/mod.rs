@@ -45,6 +45,8 @@ const WINDOWS: (u32, u32) = (6 << 20, 15 << 20);
 pub struct Options {
     /// Which HTTP it offers.
     pub version: Version,
+    /// Whether it goes over to HTTP/3 where an answer said that it is there (`Alt-Svc`).
+    pub alt_svc: bool,
     /// Its TLS.
     pub tls: ClientOptions,
     /// Whether it has a cache.
@@ -65,6 +67,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             version: Version::Http2,
+            alt_svc: false,
             tls: ClientOptions::default(),
             cache: true,
             compress: true,
@@ -100,11 +103,13 @@ struct State {
 impl Browser {
     /// A new one that remembers nothing.
     pub fn new(options: Options, cx: Cx) -> Arc<Browser> {
-        let tls = crate::http::tls::Client::new(options.tls.clone(), &cx);
+        let tls = Arc::new(crate::http::tls::Client::new(options.tls.clone(), &cx));
         let client = Client::new(Config {
             version: options.version,
             per_host: options.per_host,
-            tls: Some(Arc::new(tls)),
+            tls: Some(tls.clone()),
+            quic: Some(tls),
+            alt_svc: options.alt_svc,
             fast_open: options.fast_open,
             stream_window: WINDOWS.0,
             connection_window: WINDOWS.1,

@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use super::client::{BoxFuture, Quic, Secure, Secured, TlsError, locked};
+use quinn::TokenMemoryCache;
+
+use super::client::{BoxFuture, Quic, QuicConnected, Secure, Secured, TlsError, locked};
 use super::front::Accept;
 use super::stream::BoxStream;
 use crate::Cx;
 use crate::pki::Pki;
-use crate::quic;
+use crate::quic::{self, Qlog, Side};
 use crate::tls::{self, ClientOptions, ClientTls, EarlyStatus, ServerOptions, ServerTls, Session};
 
 /// Servers whose protocol a client remembers.
 const REMEMBERED: usize = 1024;
+/// QUIC connections of one client that leave a qlog.
+const MAX_QLOGS: usize = 16;
 /// A QUIC connection without traffic ends after this time, as in browsers.
 const QUIC_IDLE: Duration = Duration::from_secs(30);
 
@@ -25,8 +29,10 @@ pub struct Client {
     cx: Cx,
     /// By what is offered in ALPN.
     made: Mutex<BTreeMap<String, ClientTls>>,
-    /// For HTTP/3: made with the first connection.
-    quic: Mutex<Option<quinn::Endpoint>>,
+    /// For HTTP/3: addresses that servers believe.
+    tokens: Arc<TokenMemoryCache>,
+    /// Its QUIC connections so far, and the first ones' insides.
+    qlogs: Mutex<(u64, Vec<Qlog>)>,
     /// What servers chose, for early data, which leaves before they choose again.
     chosen: Mutex<BTreeMap<String, Option<String>>>,
 }
@@ -40,7 +46,8 @@ impl Client {
             pki,
             cx: cx.clone(),
             made: Mutex::default(),
-            quic: Mutex::default(),
+            tokens: Arc::default(),
+            qlogs: Mutex::default(),
             chosen: Mutex::default(),
         }
     }
@@ -77,12 +84,16 @@ fn failed(error: &tls::TlsError) -> TlsError {
     TlsError { certificate, text: error.to_string() }
 }
 
+fn about_alpn(alpn: Option<&str>) -> String {
+    match alpn {
+        Some(alpn) => format!("ALPN: server accepted {alpn}"),
+        None => "ALPN: server did not agree on a protocol. Uses default.".into(),
+    }
+}
+
 fn about(session: &Session) -> Vec<String> {
     let mut lines = vec![format!("SSL connection using {} / {}", session.version, session.suite)];
-    match &session.alpn {
-        Some(alpn) => lines.push(format!("ALPN: server accepted {alpn}")),
-        None => lines.push("ALPN: server did not agree on a protocol. Uses default.".into()),
-    }
+    lines.push(about_alpn(session.alpn.as_deref()));
     if session.resumed {
         lines.push("SSL session resumed".into());
     }
@@ -126,34 +137,76 @@ impl Quic for Client {
         &'a self,
         to: SocketAddr,
         host: &'a str,
-    ) -> BoxFuture<'a, Result<quinn::Connection, TlsError>> {
+        early: bool,
+    ) -> BoxFuture<'a, Result<QuicConnected, TlsError>> {
         Box::pin(async move {
             let wrong = |text: String| TlsError { certificate: text.contains("certificate"), text };
-            let known = locked(&self.quic).clone();
-            let endpoint = match known {
-                Some(endpoint) => endpoint,
-                None => {
-                    let tls = self.tls(&["h3"]).map_err(|error| failed(&error))?;
-                    let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-                    let socket = net::UdpSocket::bind(any).await.map_err(|error| wrong(error.to_string()))?;
-                    let made = quic::transport(QUIC_IDLE, None)
-                        .and_then(|transport| quic::client_endpoint(&self.cx, &tls, transport, socket))
-                        .map_err(|error| wrong(error.to_string()))?;
-                    locked(&self.quic).get_or_insert(made).clone()
+            let failed = |error: &dyn core::fmt::Display| wrong(error.to_string());
+            let tls = self.tls(&["h3"]).map_err(|error| failed(&error))?;
+            // A socket for each connection, as Chromium has it: connected, so that it has an address and hears of ICMP errors.
+            let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+            let socket = net::UdpSocket::bind(any).await.map_err(|error| failed(&error))?;
+            socket.connect(to).await.map_err(|error| failed(&error))?;
+            let local = socket.local_addr().map_err(|error| failed(&error))?;
+            let (nth, start) = self.qlog();
+            let config = quic::transport(QUIC_IDLE, start)
+                .and_then(|transport| quic::client_config(&tls, transport, self.tokens.clone()))
+                .map_err(|error| failed(&error))?;
+            let endpoint = quic::client_endpoint(&self.cx, nth, socket).map_err(|error| failed(&error))?;
+            let connecting = endpoint.connect_with(config, to, host).map_err(|error| failed(&error))?;
+            let known = format!("{host} by QUIC");
+            let (connection, early) = match connecting.into_0rtt() {
+                Ok((connection, accepted)) if early && self.options.early_data => {
+                    (connection, Some(accepted))
                 }
-            };
-            let connecting = endpoint.connect(to, host).map_err(|error| wrong(error.to_string()))?;
-            let connecting = match connecting.into_0rtt() {
                 Ok((connection, accepted)) => {
-                    if !self.options.early_data {
-                        accepted.await;
-                    }
-                    return Ok(connection);
+                    accepted.await;
+                    (connection, None)
                 }
-                Err(connecting) => connecting,
+                Err(connecting) => (connecting.await.map_err(|error| failed(&error))?, None),
             };
-            connecting.await.map_err(|error| wrong(error.to_string()))
+            let mut chosen = locked(&self.chosen);
+            let alpn = match quic::negotiated(&connection) {
+                Some(alpn) => {
+                    if chosen.len() < REMEMBERED {
+                        chosen.insert(known, alpn.clone());
+                    }
+                    alpn
+                }
+                None => chosen.get(&known).cloned().flatten(),
+            };
+            drop(chosen);
+            let mut about = vec![format!("QUIC connection from {local}"), about_alpn(alpn.as_deref())];
+            if early.is_some() {
+                about.push("early data may leave before the handshake ends".into());
+            }
+            Ok(QuicConnected { connection, local, alpn, about, early })
         })
+    }
+}
+
+impl Client {
+    /// The number of a new QUIC connection, and its qlog, which is left beside the capture when the client ends.
+    fn qlog(&self) -> (u64, Option<quic::QlogStart>) {
+        let mut qlogs = locked(&self.qlogs);
+        let nth = qlogs.0;
+        qlogs.0 += 1;
+        if qlogs.1.len() >= MAX_QLOGS {
+            return (nth, None);
+        }
+        let title = format!("{} on {}, connection {}", self.cx.name(), self.cx.env().host, nth + 1);
+        let (qlog, start) = Qlog::new(title, Side::Client);
+        qlogs.1.push(qlog);
+        (nth, Some(start))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        for (nth, qlog) in locked(&self.qlogs).1.iter().enumerate() {
+            let number = if nth == 0 { String::new() } else { format!("-{}", nth + 1) };
+            self.cx.file(&format!("{}{number}.sqlog", self.cx.name()), qlog.take());
+        }
     }
 }
 

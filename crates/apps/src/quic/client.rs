@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use core::time::Duration;
 
-use quinn::{Connection, Endpoint};
+use quinn::{Connecting, Connection, ConnectionError, Endpoint, TokenMemoryCache, VarInt};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::server::idle;
-use super::{ALPN, Qlog, client_endpoint, size_of, transport};
+use super::steps::Step;
+use super::{ALPN, Qlog, Side, Version, because, client_config, client_endpoint, size_of, transport};
 use crate::app::read_table;
 use crate::tls::{ClientOptions, ClientTls, VersionWord};
 use crate::units::Span;
@@ -36,51 +37,15 @@ pub struct QuicClient {
     /// A connection ends when nothing arrives for so long; `30s` unless given.
     #[serde(default = "idle")]
     pub idle: Span,
+    /// Versions of QUIC that it speaks, such as `["draft-34", "1"]`: it begins with the first, and takes the next one when the
+    /// server has another; `["1"]` unless given.
+    #[serde(default)]
+    pub versions: Vec<Version>,
     /// What it does: `connect`, `connect 0-rtt` (requests leave with the first packet), `get /20k` (several paths: streams side
-    /// by side), `sleep 1s`, `rebind` (it goes on from another port, or from another of its addresses: `rebind 198.51.100.7`),
-    /// `update-keys`, `close`.
+    /// by side), `try get /20k` (a failure is told, and the next step follows), `sleep 1s`, `rebind` (it goes on from another
+    /// port, or from another of its addresses: `rebind 198.51.100.7`), `update-keys`, `await-end` (until the connection ends),
+    /// `close`, `close 7 reason`.
     pub steps: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Connect { early: bool },
-    Get(Vec<String>),
-    Sleep(Duration),
-    Rebind(Option<IpAddr>),
-    UpdateKeys,
-    Close,
-}
-
-/// Requests of one step.
-const MAX_SIDE_BY_SIDE: usize = 256;
-
-impl Step {
-    fn parse(text: &str) -> Result<Step, String> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        match words.as_slice() {
-            ["connect"] => Ok(Step::Connect { early: false }),
-            ["connect", "0-rtt"] => Ok(Step::Connect { early: true }),
-            ["get", paths @ ..] if !paths.is_empty() && paths.len() <= MAX_SIDE_BY_SIDE => {
-                match paths.iter().find(|path| size_of(path).is_none()) {
-                    Some(path) => Err(format!("`{path}` says no size: /20k is 20,000 bytes")),
-                    None => Ok(Step::Get(paths.iter().map(|path| (*path).to_owned()).collect())),
-                }
-            }
-            ["sleep", time] => Span::parse(time).map(|span| Step::Sleep(span.0)),
-            ["rebind"] => Ok(Step::Rebind(None)),
-            ["rebind", addr] => addr
-                .parse()
-                .map(|addr| Step::Rebind(Some(addr)))
-                .map_err(|_| format!("`{addr}` is no address")),
-            ["update-keys"] => Ok(Step::UpdateKeys),
-            ["close"] => Ok(Step::Close),
-            _ => Err(format!(
-                "no step `{text}`; there are: connect, connect 0-rtt, get /SIZE…, sleep TIME, rebind [ADDRESS], \
-                 update-keys, close"
-            )),
-        }
-    }
 }
 
 /// The program as it runs.
@@ -143,98 +108,166 @@ impl Client {
         let tls = ClientTls::new(&self.given.tls, &cx.env().pki, Some(cx))?;
         let mut addrs = net::lookup_host(&self.given.server).await?;
         let server = addrs.next().ok_or_else(|| io::Error::other("no address"))?;
-        let qlog = Qlog::new(format!("{} on {}", cx.name(), cx.env().host));
         let socket = net::UdpSocket::bind((any(server), self.given.port)).await?;
-        let endpoint = client_endpoint(cx, &tls, transport(self.given.idle.0, Some(&qlog))?, socket)?;
-        let mut connection: Option<Connection> = None;
-        let result = self.steps(cx, &endpoint, server, &mut connection).await;
-        if let Some(connection) = connection {
-            let stats = connection.stats();
-            cx.print(format!(
-                "sent {} datagrams, received {}, {} packets lost, smoothed round trip {}",
-                stats.udp_tx.datagrams,
-                stats.udp_rx.datagrams,
-                stats.path.lost_packets,
-                ms(connection.rtt())
-            ));
-            connection.close(0_u32.into(), b"");
+        let endpoint = client_endpoint(cx, 0, socket)?;
+        let (tokens, qlogs) = (Arc::default(), Vec::new());
+        let mut walk = Walk { client: self, cx, tls, tokens, endpoint, server, connection: None, qlogs };
+        let result = walk.steps().await;
+        walk.close(0_u32.into(), "").await;
+        for (nth, qlog) in walk.qlogs.iter().enumerate() {
+            let number = if nth == 0 { String::new() } else { format!("-{}", nth + 1) };
+            cx.file(&format!("{}{number}.sqlog", cx.name()), qlog.take());
         }
-        endpoint.wait_idle().await;
-        cx.file(&format!("{}.sqlog", cx.name()), qlog.take());
         result
     }
+}
 
-    async fn steps(
-        &self,
-        cx: &Cx,
-        endpoint: &Endpoint,
-        server: SocketAddr,
-        connection: &mut Option<Connection>,
-    ) -> io::Result<()> {
-        let host = self.given.server.rsplit_once(':').map_or(self.given.server.as_str(), |(host, _)| host);
-        let name = self.given.name.as_deref().unwrap_or(host);
-        for step in &self.steps {
+/// The steps on their way.
+struct Walk<'a> {
+    client: &'a Client,
+    cx: &'a Cx,
+    tls: ClientTls,
+    /// Addresses that servers believe.
+    tokens: Arc<TokenMemoryCache>,
+    endpoint: Endpoint,
+    server: SocketAddr,
+    connection: Option<Connection>,
+    /// One for each connection.
+    qlogs: Vec<Qlog>,
+}
+
+impl Walk<'_> {
+    fn open(&self) -> io::Result<&Connection> {
+        self.connection.as_ref().ok_or_else(|| io::Error::other("this step needs a connection"))
+    }
+
+    async fn steps(&mut self) -> io::Result<()> {
+        for step in &self.client.steps {
             let begin = Instant::now();
-            let open = || connection.as_ref().ok_or_else(|| io::Error::other("this step needs a connection"));
             match step {
-                Step::Connect { early } => {
-                    let connecting = endpoint.connect(server, name).map_err(io::Error::other)?;
-                    let made = match connecting.into_0rtt() {
-                        Ok((made, accepted)) if *early => {
-                            let cx = cx.clone();
-                            net::spawn(async move {
-                                let word = if accepted.await { "accepted" } else { "refused" };
-                                cx.print(format!(
-                                    "handshake done after {}, early data {word}",
-                                    ms(begin.elapsed())
-                                ));
-                            });
-                            made
+                Step::Connect { early } => self.connect(*early).await?,
+                Step::Get { paths, lenient } => {
+                    let got = get(self.cx, self.open()?, paths, begin).await;
+                    match got {
+                        Err(error) if *lenient => {
+                            self.cx.print(format!("{error} after {}", ms(begin.elapsed())))
                         }
-                        Ok((made, accepted)) => {
-                            accepted.await;
-                            cx.print(format!("handshake done after {}", ms(begin.elapsed())));
-                            made
-                        }
-                        Err(connecting) => {
-                            let made = connecting.await.map_err(io::Error::other)?;
-                            cx.print(format!("handshake done after {}", ms(begin.elapsed())));
-                            made
-                        }
-                    };
-                    *connection = Some(made);
+                        got => got?,
+                    }
                 }
-                Step::Get(paths) => get(cx, open()?, paths, begin).await?,
                 Step::Sleep(time) => tokio::time::sleep(*time).await,
                 Step::Rebind(addr) => {
-                    let socket = net::UdpSocket::bind((addr.unwrap_or(any(server)), 0)).await?;
-                    cx.print(format!("goes on from {}", socket.local_addr()?));
-                    net::quinn::rebind(endpoint, socket)?;
+                    let socket = net::UdpSocket::bind((addr.unwrap_or(any(self.server)), 0)).await?;
+                    self.cx.print(format!("goes on from {}", socket.local_addr()?));
+                    net::quinn::rebind(&self.endpoint, socket)?;
                 }
-                Step::UpdateKeys => open()?.force_key_update(),
-                Step::Close => {
-                    open()?.close(0_u32.into(), b"");
-                    *connection = None;
-                    endpoint.wait_idle().await;
+                Step::UpdateKeys => self.open()?.force_key_update(),
+                Step::AwaitEnd => {
+                    let why = self.open()?.closed().await;
+                    self.cx.print(format!("{} after {}", because(&why), ms(begin.elapsed())));
+                }
+                Step::Close { code, reason } => {
+                    self.open()?;
+                    self.close(*code, reason).await;
                 }
             }
         }
         Ok(())
     }
+
+    /// Handshakes with one version after the other until the server knows one.
+    async fn connect(&mut self, early: bool) -> io::Result<()> {
+        let given = &self.client.given;
+        let host = given.server.rsplit_once(':').map_or(given.server.as_str(), |(host, _)| host);
+        let name = given.name.as_deref().unwrap_or(host);
+        let versions = if given.versions.is_empty() { &[Version(1)][..] } else { &given.versions };
+        for (nth, version) in versions.iter().enumerate() {
+            let begin = Instant::now();
+            let title =
+                format!("{} on {}, connection {}", self.cx.name(), self.cx.env().host, self.qlogs.len() + 1);
+            let (qlog, start) = Qlog::new(title, Side::Client);
+            self.qlogs.push(qlog);
+            let mut config =
+                client_config(&self.tls, transport(given.idle.0, Some(start))?, self.tokens.clone())?;
+            config.version(version.0);
+            let connecting =
+                self.endpoint.connect_with(config, self.server, name).map_err(io::Error::other)?;
+            match handshake(self.cx, connecting, early, begin).await {
+                Ok(made) => {
+                    self.connection = Some(made);
+                    return Ok(());
+                }
+                Err(ConnectionError::VersionMismatch) if nth + 1 < versions.len() => {
+                    let (took, next) = (ms(begin.elapsed()), versions[nth + 1]);
+                    self.cx.print(format!(
+                        "the server does not speak {version}, after {took}; again with {next}"
+                    ));
+                }
+                Err(error) => return Err(io::Error::other(because(&error))),
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, code: VarInt, reason: &str) {
+        let Some(connection) = self.connection.take() else { return };
+        let stats = connection.stats();
+        self.cx.print(format!(
+            "sent {} datagrams, received {}, {} packets lost, smoothed round trip {}",
+            stats.udp_tx.datagrams,
+            stats.udp_rx.datagrams,
+            stats.path.lost_packets,
+            ms(connection.rtt())
+        ));
+        connection.close(code, reason.as_bytes());
+        self.endpoint.wait_idle().await;
+    }
+}
+
+/// Waits for the handshake; for early data only until there are keys.
+async fn handshake(
+    cx: &Cx,
+    connecting: Connecting,
+    early: bool,
+    begin: Instant,
+) -> Result<Connection, ConnectionError> {
+    let made = match connecting.into_0rtt() {
+        Ok((made, accepted)) if early => {
+            let cx = cx.clone();
+            net::spawn(async move {
+                let word = if accepted.await { "accepted" } else { "refused" };
+                cx.print(format!("handshake done after {}, early data {word}", ms(begin.elapsed())));
+            });
+            return Ok(made);
+        }
+        Ok((made, accepted)) => {
+            accepted.await;
+            made
+        }
+        Err(connecting) => connecting.await?,
+    };
+    cx.print(format!("handshake done after {}", ms(begin.elapsed())));
+    Ok(made)
 }
 
 /// Asks for every path on a stream of its own, all at once; each prints when it is whole.
 async fn get(cx: &Cx, connection: &Connection, paths: &[String], begin: Instant) -> io::Result<()> {
     let mut requests = Vec::new();
     for path in paths {
-        let (mut send, mut recv) = connection.open_bi().await?;
-        send.write_all(format!("GET {path}\r\n").as_bytes()).await?;
-        send.finish().map_err(io::Error::other)?;
+        let failed =
+            |error: &dyn core::error::Error| io::Error::other(format!("GET {path}: {}", because(error)));
+        let (mut send, mut recv) = connection.open_bi().await.map_err(|error| failed(&error))?;
+        send.write_all(format!("GET {path}\r\n").as_bytes()).await.map_err(|error| failed(&error))?;
+        send.finish().map_err(|error| failed(&error))?;
         let (cx, path) = (cx.clone(), path.clone());
         requests.push(net::spawn(async move {
             let mut got = 0_u64;
             let mut first = None;
-            while let Some(chunk) = recv.read_chunk(usize::MAX, true).await? {
+            loop {
+                let chunk = recv.read_chunk(usize::MAX, true).await;
+                let chunk =
+                    chunk.map_err(|error| io::Error::other(format!("GET {path}: {}", because(&error))))?;
+                let Some(chunk) = chunk else { break };
                 first.get_or_insert_with(|| begin.elapsed());
                 got += chunk.bytes.len() as u64;
             }

@@ -13,8 +13,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::time::{Instant, timeout};
 
 use super::server::{below, summary};
-use super::{ClientOptions, ClientTls, EarlyStatus};
+use super::{ClientOptions, ClientTls, EarlyStatus, VersionWord};
 use crate::app::read_table;
+use crate::quic;
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
 
 /// A client behind TLS.
@@ -63,6 +64,9 @@ pub struct Way {
     /// true: TCP Fast Open.
     #[serde(default)]
     pub fast_open: bool,
+    /// true: QUIC instead of TCP, to a `quic-server`; with `early_data` in `tls` its 0-RTT.
+    #[serde(default)]
+    pub quic: bool,
     /// TLS; none at all unless given.
     pub tls: Option<ClientOptions>,
     /// How many round trips it takes from the SYN until the first byte of the answer: anything else is a failure.
@@ -158,6 +162,71 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((stream.into_inner(), String::from_utf8_lossy(&answer).trim_end().into(), taken))
 }
 
+/// A way by QUIC: what its visits have in common.
+struct ByQuic {
+    to: String,
+    name: String,
+    early: bool,
+    config: quinn::ClientConfig,
+}
+
+/// What is asked of a `quic-server`: five bytes, as long as the word of the others.
+const ASKED: &[u8] = b"GET /5\r\n";
+
+impl ByQuic {
+    fn new(way: &Way, name: &str, cx: &Cx) -> io::Result<ByQuic> {
+        let mut options = way.tls.clone().unwrap_or_default();
+        if options.alpn.is_empty() {
+            options.alpn = vec![quic::ALPN.into()];
+        }
+        let tls = ClientTls::new(&options, &cx.env().pki, Some(cx))?;
+        let config = quic::client_config(&tls, quic::transport(PATIENCE, None)?, Arc::default())?;
+        Ok(ByQuic { to: way.to.clone(), name: name.into(), early: options.early_data, config })
+    }
+
+    /// The `nth` of the program's visits by QUIC.
+    async fn visit(&self, nth: u64, cx: &Cx) -> io::Result<Visit> {
+        let to = net::lookup_host(self.to.as_str()).await?.next();
+        let to = to.ok_or_else(|| io::Error::other(format!("{} has no address", self.to)))?;
+        let any = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+        let endpoint = quic::client_endpoint(cx, nth, net::UdpSocket::bind(any).await?)?;
+        let start = Instant::now();
+        let connecting = endpoint.connect_with(self.config.clone(), to, &self.name);
+        let (connection, accepted) = match connecting.map_err(io::Error::other)?.into_0rtt() {
+            Ok((connection, accepted)) if self.early => (connection, Some(accepted)),
+            Ok((connection, accepted)) => {
+                accepted.await;
+                (connection, None)
+            }
+            Err(connecting) => (connecting.await?, None),
+        };
+        let (mut send, mut recv) = connection.open_bi().await?;
+        send.write_all(ASKED).await?;
+        send.finish().map_err(io::Error::other)?;
+        let first = recv.read_chunk(usize::MAX, true).await?;
+        let answer = start.elapsed();
+        let bytes = first.map(|chunk| chunk.bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let early = match accepted {
+            None => EarlyStatus::NotSent,
+            Some(accepted) => {
+                if accepted.await {
+                    EarlyStatus::Accepted
+                } else {
+                    EarlyStatus::Rejected
+                }
+            }
+        };
+        let agreed = quic::negotiated(&connection).flatten().unwrap_or_else(|| "no ALPN".into());
+        let data = if early == EarlyStatus::Accepted { ", early data accepted" } else { "" };
+        // Tickets for the next visit are on their way.
+        tokio::time::sleep(PAUSE).await;
+        connection.close(0_u32.into(), b"");
+        endpoint.wait_idle().await;
+        let line = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Visit { tcp: Duration::ZERO, answer, line, summary: Some(format!("QUIC, {agreed}{data}")), early })
+    }
+}
+
 async fn patient<T>(future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(PATIENCE, future)
         .await
@@ -232,6 +301,15 @@ pub fn read_round_trips(table: &Map<String, Value>, env: &Env) -> Result<Ready, 
     let app: TlsRoundTrips = read_table(table)?;
     let mut problems = Vec::new();
     for (index, way) in app.ways.iter().enumerate() {
+        if way.quic
+            && (way.fast_open
+                || way.tls.as_ref().is_none_or(|tls| !tls.versions.contains(&VersionWord::Tls13)))
+        {
+            let message = "QUIC has TLS 1.3 inside, and no TCP under it".to_string();
+            let help = Some("tls = { versions = [\"1.3\"] }, and no fast_open".to_string());
+            let path = vec!["ways".into(), index.to_string(), "quic".into()];
+            problems.push(Problem { path, message, help });
+        }
         let found = way.tls.as_ref().map(|tls| tls.check(env)).unwrap_or_default();
         problems.extend(below("ways", below(&index.to_string(), below("tls", found))));
     }
@@ -263,20 +341,26 @@ impl TlsRoundTrips {
         // The first connection of all also asks for addresses.
         drop(open(&self.ways[0].to, false).await?);
         tokio::time::sleep(PAUSE).await;
+        let mut nth = 0;
         for way in &self.ways {
             // TCP's own handshake is one round trip: the measure of all.
             let start = Instant::now();
             drop(open(&way.to, false).await?);
             let round_trip = start.elapsed();
             tokio::time::sleep(PAUSE).await;
+            let mut seen = None;
+            let quic = if way.quic { Some(ByQuic::new(way, &self.name, cx)?) } else { None };
             let tls = way.tls.as_ref().map(|tls| ClientTls::new(tls, &cx.env().pki, Some(cx))).transpose()?;
             let with = tls.as_ref().map(|tls| (tls, self.name.as_str()));
-            let mut seen = patient(visit(&way.to, way.fast_open, with, "hello")).await?;
-            tokio::time::sleep(PAUSE).await;
-            if way.again {
-                seen = patient(visit(&way.to, way.fast_open, with, "hello")).await?;
+            for _ in 0..if way.again { 2 } else { 1 } {
+                nth += 1;
+                seen = Some(match &quic {
+                    Some(quic) => patient(quic.visit(nth, cx)).await?,
+                    None => patient(visit(&way.to, way.fast_open, with, "hello")).await?,
+                });
                 tokio::time::sleep(PAUSE).await;
             }
+            let Some(seen) = seen else { continue };
             let trips = seen.answer.as_nanos().checked_div(round_trip.as_nanos()).unwrap_or(0);
             let exact = trips * round_trip.as_nanos() == seen.answer.as_nanos();
             let agreed = seen.summary.unwrap_or_else(|| "plain text".into());

@@ -54,6 +54,7 @@ pub(crate) enum What {
     Neighbour { host: usize, addr: IpAddr, want: NeighbourWant },
     Counter { host: usize, name: String, value: CountRange },
     Output { host: usize, text: String, count: CountRange },
+    Finding { text: String, count: CountRange },
     Dropped { host: usize, reason: DropReason, count: CountRange },
     Lost { cause: LossWord, count: CountRange },
     Table { host: usize, name: String, contains: String, count: CountRange },
@@ -95,7 +96,7 @@ pub(crate) enum NeighbourWant {
 const DEFAULT_TOLERANCE: Duration = Duration::from_millis(5);
 
 const KINDS: &[&str] =
-    &["packet", "order", "neighbour", "socket", "counter", "output", "dropped", "lost", "table"];
+    &["packet", "order", "neighbour", "socket", "counter", "output", "finding", "dropped", "lost", "table"];
 
 pub(crate) fn plan(checks: &mut Checks<'_>, content: &Content, names: &Names) -> Vec<ExpectPlan> {
     let mut plans = Vec::new();
@@ -140,8 +141,19 @@ impl Reader<'_, '_> {
     }
 
     fn read(&mut self) -> Option<What> {
-        let file::Expect { packet, order, neighbour, socket, counter, output, dropped, lost, table, .. } =
-            self.expect;
+        let file::Expect {
+            packet,
+            order,
+            neighbour,
+            socket,
+            counter,
+            output,
+            finding,
+            dropped,
+            lost,
+            table,
+            ..
+        } = self.expect;
         let given = [
             packet.is_some(),
             order.is_some(),
@@ -149,6 +161,7 @@ impl Reader<'_, '_> {
             socket.is_some(),
             counter.is_some(),
             output.is_some(),
+            finding.is_some(),
             dropped.is_some(),
             lost.is_some(),
             table.is_some(),
@@ -171,6 +184,11 @@ impl Reader<'_, '_> {
                 let text = self.expect.output.clone()?;
                 let count = self.count(CountRange::AT_LEAST_ONE);
                 Some(What::Output { host: self.on()?, text, count })
+            }
+            "finding" => {
+                let text = self.expect.finding.clone()?;
+                let count = self.count(CountRange::AT_LEAST_ONE);
+                Some(What::Finding { text, count })
             }
             "dropped" => self.dropped(),
             "lost" => {
@@ -198,7 +216,7 @@ impl Reader<'_, '_> {
             "socket" => &["on", "state"],
             "counter" => &["on", "value"],
             "output" | "dropped" => &["on", "count"],
-            "lost" => &["count"],
+            "finding" | "lost" => &["count"],
             _ => &["on", "contains", "count"],
         };
         let all = ["from", "to", "count", "at", "tolerance", "state", "lladdr", "value", "contains", "on"];
@@ -527,6 +545,7 @@ fn describe(what: &What, names: &Names) -> String {
         What::Output { host: h, text, count } => {
             format!("lines with `{text}` printed on {}: {count}", host(h))
         }
+        What::Finding { text, count } => format!("sentences of the explanation with `{text}`: {count}"),
         What::Dropped { host: h, reason, count } => {
             format!("packets dropped by {} for {}: {count}", host(h), reason.name())
         }

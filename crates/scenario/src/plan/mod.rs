@@ -53,6 +53,8 @@ pub struct Plan {
     pub seed: u64,
     /// The feature of the build that its programs need.
     pub needs: Option<Need>,
+    /// It names variants to run side by side.
+    pub compares: bool,
     /// The names of all hosts, in the order of the file.
     pub hosts: Vec<String>,
     pub(crate) until: Option<Instant>,
@@ -119,6 +121,7 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
     let mut faults = faults::plan(&mut checks, content, &names);
     faults::add_overrides(&mut checks, &mut faults, overrides, &names);
     let expect = expect::plan(&mut checks, content, &names);
+    crate::compare::check(&mut checks, file, overrides);
     let twin = &content.twin;
     let tolerance =
         twin.tolerance.as_ref().map(|t| checks.value(&place!("twin", "tolerance"), values::duration(t)));
@@ -138,6 +141,7 @@ pub fn plan(file: &File, overrides: &Overrides) -> Result<Plan, Vec<Diagnostic>>
         twin_virtual: twin.only == Some(crate::file::TwinOnly::Uml),
         seed,
         needs: content.needs,
+        compares: content.compare.is_some(),
         hosts: content.hosts.keys().cloned().collect(),
         until,
         host_plans,

@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod catalogue;
+pub(crate) mod compare;
 pub(crate) mod drill;
 pub(crate) mod get;
 mod input;

@@ -95,6 +95,12 @@ impl<'a> Job<'a> {
             out.line(serde_json::to_string_pretty(&value).expect("JSON values print"));
         } else if !self.args.quiet {
             self.print(&outcome, out);
+            if self.plan.compares {
+                out.line(format_args!(
+                    "compare  `wirelab compare {}` runs its variants with several seeds",
+                    self.name
+                ));
+            }
             if let Some(known) = self.known() {
                 out.line(format_args!("kernel   {known}"));
             }
@@ -296,7 +302,7 @@ pub(super) fn short_name(scenario: &str) -> String {
 }
 
 /// The scenario's file and its short name, or what is wrong with it.
-fn parsed(scenario: &str, out: &mut Output) -> Result<(File, String), Exit> {
+pub(super) fn parsed(scenario: &str, out: &mut Output) -> Result<(File, String), Exit> {
     let (text, origin, name) = source(scenario, out)?;
     let file = scenario::file::parse(&text, &origin).map_err(|all| report(&all, out))?;
     Ok((file, name))
@@ -330,7 +336,7 @@ fn source(scenario: &str, out: &mut Output) -> Result<(String, String, String), 
 }
 
 /// Prints everything that is wrong with a file or an option.
-fn report(all: &[Diagnostic], out: &mut Output) -> Exit {
+pub(super) fn report(all: &[Diagnostic], out: &mut Output) -> Exit {
     for diagnostic in all {
         out.message(diagnostic.render(out.color_err));
     }
@@ -338,7 +344,7 @@ fn report(all: &[Diagnostic], out: &mut Output) -> Exit {
 }
 
 /// Says why a plan could not be run.
-fn refused(e: &RunError, out: &mut Output) -> Exit {
+pub(super) fn refused(e: &RunError, out: &mut Output) -> Exit {
     out.error(e, None);
     match e {
         RunError::Target(_) | RunError::Setup(_) => Exit::Usage,

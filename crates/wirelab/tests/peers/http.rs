@@ -32,7 +32,7 @@ pub(crate) fn env() -> Env {
     }
 }
 
-fn read(kind: &str, table: &Value) -> Ready {
+pub(crate) fn read(kind: &str, table: &Value) -> Ready {
     let Value::Object(table) = table else { unreachable!("tables are objects") };
     (apps::kind(kind).expect("a kind").read)(table, &env()).expect("a good table")
 }

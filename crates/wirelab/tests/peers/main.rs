@@ -9,6 +9,7 @@ mod chromium;
 mod http;
 mod lab;
 mod programs;
+mod quic;
 mod security;
 
 use std::time::{Duration, Instant};

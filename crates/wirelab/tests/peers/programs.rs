@@ -81,10 +81,10 @@ impl Files {
 }
 
 /// A server that is ended with its test.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    fn start(ns: &Netns, argv: &[&str]) -> Running {
+    pub(crate) fn start(ns: &Netns, argv: &[&str]) -> Running {
         let argv: Vec<String> = argv.iter().map(|arg| (*arg).to_string()).collect();
         let shown = argv.join(" ");
         let child = ns.run(move || {
@@ -110,6 +110,15 @@ impl Running {
             assert!(Instant::now() < end, "nobody listens on port {port}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// Waits until a UDP port of a namespace is taken.
+pub(crate) fn wait_for_udp(ns: &Netns, port: u16) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while ns.run(move || std::net::UdpSocket::bind(("0.0.0.0", port)).is_ok()) {
+        assert!(Instant::now() < end, "nobody takes UDP port {port}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

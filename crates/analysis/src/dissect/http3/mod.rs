@@ -195,7 +195,11 @@ impl Http3 {
         let table = qpack.table.words();
         let saved = said.plain.saturating_sub(payload.len());
         let text = format!("{name}[{id}] {} ({} B, {saved} saved; {table})", said.words, payload.len());
-        let mut fields = vec![Field::new("http3.headers.table", table)];
+        let mut fields = vec![
+            Field::new("http3.headers.table", table),
+            Field::new("http3.headers.encoded.length", payload.len()),
+            Field::new("http3.headers.decoded.length", said.plain),
+        ];
         fields.extend(said.fields);
         if let Some(stream) = self.streams.get_mut(&(id, dir)).filter(|_| said.dns) {
             stream.kept = Some(Vec::new());

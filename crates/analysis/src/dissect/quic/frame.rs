@@ -1,7 +1,7 @@
 //! QUIC frames (RFC 9000 §19, datagrams RFC 9221): one after the other, with their words.
 
 use crate::dissect::reader::Reader;
-use crate::dissect::{Field, hex, lossy};
+use crate::dissect::{Field, QuicFrame, hex, lossy};
 
 /// Most ranges of an ACK that are read.
 const MAX_RANGES: u64 = 1024;
@@ -9,9 +9,29 @@ const MAX_RANGES: u64 = 1024;
 /// What other parts need of a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::dissect) enum Content<'a> {
-    Crypto { offset: u64, data: &'a [u8] },
-    Stream { id: u64, offset: u64, data: &'a [u8], fin: bool },
-    NewConnectionId { id: &'a [u8], token: [u8; 16] },
+    Crypto {
+        offset: u64,
+        data: &'a [u8],
+    },
+    Stream {
+        id: u64,
+        offset: u64,
+        data: &'a [u8],
+        fin: bool,
+    },
+    NewConnectionId {
+        id: &'a [u8],
+        token: [u8; 16],
+    },
+    /// The numbers that were received, the newest first, both ends included; only the first ranges.
+    Ack {
+        ranges: Vec<(u64, u64)>,
+    },
+    Close {
+        code: u64,
+        application: bool,
+        reason: String,
+    },
     Padding,
     Other,
 }
@@ -27,10 +47,46 @@ pub(in crate::dissect) struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// For programs.
+    pub(super) fn told(&self) -> QuicFrame {
+        match &self.content {
+            Content::Ack { ranges } => QuicFrame::Ack { ranges: ranges.clone() },
+            Content::Crypto { offset, data } => QuicFrame::Crypto { offset: *offset, len: data.len() },
+            Content::Stream { id, offset, data, fin } => {
+                QuicFrame::Stream { id: *id, offset: *offset, len: data.len(), fin: *fin }
+            }
+            Content::Close { code, application, reason } => {
+                QuicFrame::Close { code: *code, application: *application, reason: reason.clone() }
+            }
+            Content::NewConnectionId { .. } | Content::Padding | Content::Other => {
+                QuicFrame::Other { ty: self.ty }
+            }
+        }
+    }
+
     pub(super) fn field(&self) -> Field {
         let mut fields = vec![Field::new("quic.frame_type", self.ty)];
-        if let Content::NewConnectionId { id, .. } = self.content {
-            fields.push(Field::new("quic.connection_id", hex(id)));
+        match &self.content {
+            Content::NewConnectionId { id, .. } => fields.push(Field::new("quic.connection_id", hex(id))),
+            Content::Ack { ranges } => {
+                let largest = ranges.first().map_or(0, |range| range.1);
+                fields.push(Field::new("quic.ack.largest_acknowledged", largest));
+            }
+            Content::Crypto { offset, data } => {
+                fields.push(Field::new("quic.crypto.offset", offset));
+                fields.push(Field::new("quic.crypto.length", data.len()));
+            }
+            Content::Stream { id, offset, data, fin } => {
+                fields.push(Field::new("quic.stream.stream_id", id));
+                fields.push(Field::new("quic.stream.offset", offset));
+                fields.push(Field::new("quic.stream.length", data.len()));
+                fields.push(Field::new("quic.stream.fin", fin));
+            }
+            Content::Close { code, application, .. } => {
+                let name = if *application { "quic.cc.error_code.app" } else { "quic.cc.error_code" };
+                fields.push(Field::new(name, code));
+            }
+            Content::Padding | Content::Other => {}
         }
         Field::new("quic.frame", &self.words).at(self.range.0, self.range.1).of(fields)
     }
@@ -48,7 +104,7 @@ pub(in crate::dissect) fn next<'a>(r: &mut Reader<'a>) -> Option<Frame<'a>> {
             ("PADDING".to_string(), Content::Padding)
         }
         1 => ("PING".to_string(), Content::Other),
-        2 | 3 => (ack(r, ty == 3)?, Content::Other),
+        2 | 3 => ack(r, ty == 3)?,
         4 => {
             let (id, code, size) = (r.varint()?, r.varint()?, r.varint()?);
             (format!("RESET_STREAM[{id}] code {code:#x} at {size}"), Content::Other)
@@ -92,8 +148,9 @@ pub(in crate::dissect) fn next<'a>(r: &mut Reader<'a>) -> Option<Frame<'a>> {
             }
             let reason = lossy(r.vec_varint()?);
             let name = if ty == 28 { error_name(code) } else { format!("application error {code:#x}") };
-            let reason = if reason.is_empty() { String::new() } else { format!(" \"{reason}\"") };
-            (format!("CONNECTION_CLOSE {name}{reason}"), Content::Other)
+            let words = if reason.is_empty() { String::new() } else { format!(" \"{reason}\"") };
+            let content = Content::Close { code, application: ty == 29, reason };
+            (format!("CONNECTION_CLOSE {name}{words}"), content)
         }
         30 => ("HANDSHAKE_DONE".to_string(), Content::Other),
         0x30 => (format!("DATAGRAM ({} B)", r.rest().len()), Content::Other),
@@ -112,12 +169,14 @@ fn kind(bidirectional: bool) -> &'static str {
 }
 
 /// `ACK 5-7 0-3`: the ranges, the newest first.
-fn ack(r: &mut Reader<'_>, ecn: bool) -> Option<String> {
+fn ack<'a>(r: &mut Reader<'a>, ecn: bool) -> Option<(String, Content<'a>)> {
     const SHOWN: usize = 4;
+    const KEPT: usize = 32;
     let (largest, _delay, ranges, first) = (r.varint()?, r.varint()?, r.varint()?, r.varint()?);
     let range = |low: u64, high: u64| if low == high { format!("{low}") } else { format!("{low}-{high}") };
     let mut low = largest.checked_sub(first)?;
     let mut texts = vec![range(low, largest)];
+    let mut all = vec![(low, largest)];
     if ranges > MAX_RANGES {
         return None;
     }
@@ -125,6 +184,9 @@ fn ack(r: &mut Reader<'_>, ecn: bool) -> Option<String> {
         let (gap, len) = (r.varint()?, r.varint()?);
         let high = low.checked_sub(gap)?.checked_sub(2)?;
         low = high.checked_sub(len)?;
+        if all.len() < KEPT {
+            all.push((low, high));
+        }
         if texts.len() < SHOWN {
             texts.push(range(low, high));
         }
@@ -136,7 +198,7 @@ fn ack(r: &mut Reader<'_>, ecn: bool) -> Option<String> {
         let (ect0, ect1, ce) = (r.varint()?, r.varint()?, r.varint()?);
         texts.push(format!("ECN {ect0}/{ect1}/{ce}"));
     }
-    Some(format!("ACK {}", texts.join(" ")))
+    Some((format!("ACK {}", texts.join(" ")), Content::Ack { ranges: all }))
 }
 
 fn stream<'a>(r: &mut Reader<'a>, ty: u64) -> Option<(String, Content<'a>)> {
@@ -152,7 +214,7 @@ fn stream<'a>(r: &mut Reader<'a>, ty: u64) -> Option<(String, Content<'a>)> {
 }
 
 /// RFC 9000 §20.1.
-fn error_name(code: u64) -> String {
+pub(in crate::dissect) fn error_name(code: u64) -> String {
     let name = match code {
         0 => "NO_ERROR",
         1 => "INTERNAL_ERROR",

@@ -33,6 +33,10 @@ const MAX_HANDSHAKE: usize = 256 << 10;
 const MAX_FRAMES: usize = 512;
 /// Longest connection ID (RFC 9000 §17.2).
 const MAX_ID: usize = 20;
+/// The shortest datagram with a client's Initial (RFC 9000 §14.1).
+const MIN_INITIAL: usize = 1200;
+/// Key updates that may have passed unseen between two packets of a capture.
+const MAX_UPDATES: u64 = 4;
 
 type End = (IpAddr, u16);
 
@@ -75,6 +79,11 @@ pub(super) struct Quic {
     lengths: BTreeSet<usize>,
     /// The latest connection from one end to another, and who is the sender.
     paths: BTreeMap<(End, End), (usize, usize)>,
+    /// Something could not be read that may be readable when all of the journal is known: a packet came before the one that
+    /// tells its keys or its connection.
+    missed: bool,
+    /// Both IDs of long headers whose connection was not known: to whom, from whom.
+    unknown: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +94,8 @@ struct Connection {
     initial: Vec<[Keys; 2]>,
     /// By level and direction.
     keys: BTreeMap<(Level, usize), Keys>,
+    /// The keys before the latest update, for packets that were overtaken by it.
+    older: [Option<Keys>; 2],
     /// Key updates of each direction so far.
     phase: [u64; 2],
     largest: [[Option<u64>; 2]; 3],
@@ -113,33 +124,82 @@ struct Long<'a> {
     len: usize,
 }
 
+/// A packet without its protection.
+struct Opened {
+    number: u64,
+    plain: Vec<u8>,
+    /// The header's length, the number included.
+    header: usize,
+    /// Key updates before it.
+    phase: u64,
+}
+
 impl Quic {
+    /// For a second reading, when the first one met packets before what tells how to read them: IDs and secrets of all
+    /// connections are known from the start.
+    pub(super) fn again(self) -> Option<Quic> {
+        if !self.missed || self.connections.is_empty() {
+            return None;
+        }
+        let knowing = |c: Connection| Connection {
+            version: c.version,
+            known: c.known.beforehand(),
+            initial: c.initial,
+            ids: c.ids,
+            tokens: c.tokens,
+            ..Connection::default()
+        };
+        // A packet that came too early says who its sender is, once its receiver is known.
+        let (mut ids, mut lengths) = (self.ids, self.lengths);
+        for (to, from) in self.unknown {
+            if let Some((c, side)) = ids.get(&to).copied()
+                && !from.is_empty()
+            {
+                lengths.insert(from.len());
+                ids.entry(from).or_insert((c, 1 - side));
+            }
+        }
+        Some(Quic {
+            connections: self.connections.into_iter().map(knowing).collect(),
+            ids,
+            lengths,
+            ..Quic::default()
+        })
+    }
+
     /// The messages of a datagram, if it is one of QUIC.
     pub(super) fn datagram(&mut self, src: End, dst: End, bytes: &[u8], log: &KeyLog) -> Option<Vec<Layer>> {
         let mut layers = Vec::new();
         let mut rest = bytes;
         while let Some(first) = rest.first() {
-            if first & 0xc0 == 0 && !layers.is_empty() {
-                // RFC 9001 §5.5, RFC 9000 §12.2: filled up behind the packets. Without the fixed bit it is no packet.
-                layers.push(Layer::new("QUIC", "", rest.len(), Message::Other));
-                break;
-            }
             if first & 0x80 == 0 {
-                match self.short(src, dst, rest, log) {
+                // RFC 9001 §5.5, RFC 9000 §12.2: what stands behind packets may be filling. Without the fixed bit it is a
+                // packet only if it opens: both ends may agree to leave that bit to chance (RFC 9287).
+                let sure = layers.is_empty() || first & 0x40 != 0;
+                match self.short(src, dst, rest, sure, log) {
                     Some(told) => layers.extend(told),
-                    None if layers.is_empty() => return None,
-                    // RFC 9000 §14.1: a datagram may be filled up with anything.
+                    None if layers.is_empty() => {
+                        self.missed = true;
+                        return None;
+                    }
                     None => layers.push(Layer::new("QUIC", "", rest.len(), Message::Other)),
                 }
                 break;
             }
-            let Some(long) = long_header(rest) else {
+            let Some(long) = long_header(rest, |id| self.ids.contains_key(id)) else {
                 if layers.is_empty() {
+                    self.missed |= first & 0x40 == 0 || rest.len() >= MIN_INITIAL;
                     return None;
                 }
+                layers.push(Layer::new("QUIC", "", rest.len(), Message::Other));
                 break;
             };
             let (packet, after) = rest.split_at(long.len.min(rest.len()));
+            // Whoever remembers that the server takes any fixed bit may leave it out from the first packet on (RFC 9287 §3.1):
+            // one packet in two with any content looks so, but no other opens.
+            if first & 0x40 == 0 && !self.ids.contains_key(long.dcid) && !opens_initial(packet, &long) {
+                return if layers.is_empty() { None } else { Some(layers) };
+            }
             layers.extend(self.long(src, dst, packet, &long, log)?);
             rest = after;
         }
@@ -167,17 +227,7 @@ impl Quic {
         long: &Long<'_>,
         log: &KeyLog,
     ) -> Option<Vec<Layer>> {
-        let Some(level) = long.level else {
-            // The ID that a Retry gives the server is the one the client goes on with (RFC 9000 §7.2).
-            if let Some(&(c, 0)) = self.ids.get(long.dcid).filter(|_| long.version != 0) {
-                self.learn(long.scid, c, 1);
-                // The ClientHello comes again; some clients (aioquic) make another one, which §17.2.5.2 forbids.
-                let space = Level::Initial.space();
-                self.connections[c].crypto[space][0] = Ordered::default();
-                self.connections[c].messages[space][0].clear();
-            }
-            return Some(vec![unprotected(packet, long)]);
-        };
+        let Some(level) = long.level else { return Some(self.unprotected(src, dst, packet, long)) };
         // The receiver's ID says which connection this is and who sends.
         let known = self.ids.get(long.dcid).map(|(c, side)| (*c, 1 - side));
         let by_path = || self.paths.get(&(src, dst)).copied();
@@ -187,7 +237,12 @@ impl Quic {
             Some(found) => found,
             None => {
                 // A client's first packet; it names the server by an ID of its own choice. 0-RTT may come before it.
-                if self.connections.len() >= MAX_CONNECTIONS || level == Level::Handshake {
+                let first = level == Level::ZeroRtt || opens_initial(packet, long);
+                if self.connections.len() >= MAX_CONNECTIONS || !first {
+                    self.missed = true;
+                    if self.unknown.len() < MAX_CONNECTIONS {
+                        self.unknown.push((long.dcid.to_vec(), long.scid.to_vec()));
+                    }
                     return Some(vec![sealed(level, packet.len(), long)]);
                 }
                 let initial = Keys::initial(long.version, long.dcid).into_iter().collect();
@@ -205,16 +260,43 @@ impl Quic {
             // RFC 9368: the handshake goes on in another version.
             connection.version = long.version;
         }
-        let opened = connection.open_long(level, dir, packet, long, log);
-        let Some((number, plain, header)) = opened else {
+        let Some(opened) = connection.open_long(level, dir, packet, long, log) else {
+            self.missed = true;
             return Some(vec![sealed(level, packet.len(), long)]);
         };
         let mut fields = long.fields();
-        fields.push(Field::new("quic.packet_number", number));
-        Some(self.opened((c, dir), level, number, &plain, (packet.len(), header, fields), log))
+        fields.push(Field::new("quic.packet_number", opened.number));
+        Some(self.opened((c, dir), level, &opened, (packet.len(), fields), log))
     }
 
-    fn short(&mut self, src: End, dst: End, packet: &[u8], log: &KeyLog) -> Option<Vec<Layer>> {
+    /// Version Negotiation, Retry, and packets of a version that is not read.
+    fn unprotected(&mut self, src: End, dst: End, packet: &[u8], long: &Long<'_>) -> Vec<Layer> {
+        if long.version == 0 {
+            // It returns the IDs of the packet that it answers (RFC 9000 §17.2.1), which nobody could read.
+            if !self.ids.contains_key(long.scid) && self.connections.len() < MAX_CONNECTIONS {
+                self.connections.push(Connection::default());
+                self.learn(long.scid, self.connections.len() - 1, 1);
+                self.missed = true;
+            }
+        } else if let Some(&(c, 0)) = self.ids.get(long.dcid) {
+            // The ID that a Retry gives the server is the one the client goes on with (RFC 9000 §7.2).
+            self.learn(long.scid, c, 1);
+            // The ClientHello comes again; some clients (aioquic) make another one, which §17.2.5.2 forbids.
+            let space = Level::Initial.space();
+            self.connections[c].crypto[space][0] = Ordered::default();
+            self.connections[c].messages[space][0].clear();
+        }
+        let to = self.ids.get(long.dcid).map(|(c, side)| (*c, 1 - side));
+        if let Some((c, dir)) = to.or(self.ids.get(long.scid).copied()) {
+            self.paths.insert((src, dst), (c, dir));
+            self.paths.insert((dst, src), (c, 1 - dir));
+            self.learn(long.scid, c, dir);
+        }
+        vec![unprotected(packet, long)]
+    }
+
+    /// A packet with a short header; unless it is `sure` to be one, only when it opens.
+    fn short(&mut self, src: End, dst: End, packet: &[u8], sure: bool, log: &KeyLog) -> Option<Vec<Layer>> {
         let by_id = self.lengths.iter().rev().find_map(|n| {
             let id = packet.get(1..1 + n)?;
             self.ids.get(id).map(|(c, side)| ((*c, 1 - side), *n))
@@ -225,29 +307,39 @@ impl Quic {
         };
         let connection = &mut self.connections[c];
         let token = packet.last_chunk::<16>();
-        if by_id.is_none() && token.is_some_and(|t| connection.tokens.contains(t)) {
+        if by_id.is_none() && token.is_some_and(|t| connection.gave(t)) {
             return Some(vec![Layer::new(
                 "QUIC",
                 "Stateless Reset",
                 packet.len(),
-                Message::QuicPacket { ty: "Stateless Reset", number: None, decrypted: false },
+                Message::QuicPacket {
+                    ty: "Stateless Reset",
+                    number: None,
+                    decrypted: false,
+                    frames: Vec::new(),
+                },
             )]);
         }
-        self.paths.insert((src, dst), (c, dir));
-        self.paths.insert((dst, src), (c, 1 - dir));
-        let connection = &mut self.connections[c];
         let id = packet.get(1..1 + id_len)?;
         let mut fields = vec![Field::new("quic.dcid", hex(id)).at(1, 1 + id_len)];
         let spin = packet[0] >> 5 & 1;
         fields.push(Field::new("quic.spin_bit", spin).at(0, 1));
-        let Some((number, plain, header)) = connection.open_short(dir, packet, 1 + id_len, log) else {
+        let opened = connection.open_short(dir, packet, 1 + id_len, log);
+        if opened.is_none() && !sure {
+            return None;
+        }
+        self.paths.insert((src, dst), (c, dir));
+        self.paths.insert((dst, src), (c, 1 - dir));
+        let Some(opened) = opened else {
+            self.missed = true;
             let text = format!("1-RTT (protected, {} B)", packet.len());
-            let message = Message::QuicPacket { ty: "1-RTT", number: None, decrypted: false };
+            let message =
+                Message::QuicPacket { ty: "1-RTT", number: None, decrypted: false, frames: Vec::new() };
             return Some(vec![Layer::new("QUIC", text, packet.len(), message).own(1 + id_len).with(fields)]);
         };
-        fields.push(Field::new("quic.packet_number", number));
-        fields.push(Field::new("quic.key_phase", connection.phase[dir]).at(0, 1));
-        Some(self.opened((c, dir), Level::OneRtt, number, &plain, (packet.len(), header, fields), log))
+        fields.push(Field::new("quic.packet_number", opened.number));
+        fields.push(Field::new("quic.key_phase", opened.phase).at(0, 1));
+        Some(self.opened((c, dir), Level::OneRtt, &opened, (packet.len(), fields), log))
     }
 
     /// A packet's frames: its own layer, then the messages that they complete.
@@ -255,12 +347,12 @@ impl Quic {
         &mut self,
         (c, dir): (usize, usize),
         level: Level,
-        number: u64,
-        plain: &[u8],
-        (len, header, mut fields): (usize, usize, Vec<Field>),
+        Opened { number, plain, header, phase }: &Opened,
+        (len, mut fields): (usize, Vec<Field>),
         log: &KeyLog,
     ) -> Vec<Layer> {
         let mut r = Reader::new(plain);
+        let mut frames = Vec::new();
         let mut words: Vec<String> = Vec::new();
         let mut inside = Vec::new();
         let mut ids = Vec::new();
@@ -283,6 +375,9 @@ impl Quic {
                 _ => words.push(frame.words.clone()),
             }
             fields.push(frame.field());
+            if !matches!(frame.content, Content::Padding) {
+                frames.push(frame.told());
+            }
             let connection = &mut self.connections[c];
             match frame.content {
                 Content::Crypto { offset, data } => {
@@ -297,17 +392,16 @@ impl Quic {
                     }
                     ids.push(id.to_vec());
                 }
-                Content::Padding | Content::Other => {}
+                Content::Ack { .. } | Content::Close { .. } | Content::Padding | Content::Other => {}
             }
         }
         for id in ids {
             self.learn(&id, c, dir);
         }
-        let phase = self.connections[c].phase[dir];
-        let phase =
-            if level == Level::OneRtt && phase > 0 { format!(" key phase {phase}") } else { String::new() };
+        let phase = if *phase > 0 { format!(" key phase {phase}") } else { String::new() };
         let text = format!("{} {number}{phase} ({})", level.name(), words.join(", "));
-        let message = Message::QuicPacket { ty: level.name(), number: Some(number), decrypted: true };
+        let message =
+            Message::QuicPacket { ty: level.name(), number: Some(*number), decrypted: true, frames };
         let own = Layer::new("QUIC", super::cut(&text), len, message).own(header + 16).with(fields);
         let mut layers = vec![own];
         layers.append(&mut inside);
@@ -316,7 +410,11 @@ impl Quic {
 }
 
 impl Connection {
-    /// Number, content, header length.
+    /// Whether it is a stateless reset token of this connection: one of a handshake, or of a NEW_CONNECTION_ID.
+    fn gave(&self, token: &[u8; 16]) -> bool {
+        self.tokens.contains(token) || self.known.reset_token.as_ref() == Some(token)
+    }
+
     fn open_long(
         &mut self,
         level: Level,
@@ -324,7 +422,7 @@ impl Connection {
         packet: &[u8],
         long: &Long<'_>,
         log: &KeyLog,
-    ) -> Option<(u64, Vec<u8>, usize)> {
+    ) -> Option<Opened> {
         let largest = self.largest[level.space()][dir];
         if level == Level::Initial {
             let tried = self.initial.iter().find_map(|keys| open(&keys[dir], packet, long.at, largest));
@@ -335,14 +433,19 @@ impl Connection {
                 self.initial.push(new);
                 Some(opened)
             })?;
-            self.largest[level.space()][dir] = largest.max(Some(opened.0));
+            self.largest[level.space()][dir] = largest.max(Some(opened.number));
             return Some(opened);
         }
-        if !self.keys.contains_key(&(level, dir)) {
-            self.derive(level, dir, packet, long.at, log);
-        }
-        let opened = open(self.keys.get(&(level, dir))?, packet, long.at, largest)?;
-        self.largest[level.space()][dir] = largest.max(Some(opened.0));
+        let opened = match self.keys.get(&(level, dir)).and_then(|keys| open(keys, packet, long.at, largest))
+        {
+            Some(opened) => opened,
+            None => {
+                // The first packet of its level, or one of a replay with the same IDs and another handshake.
+                self.derive(level, dir, packet, long.at, log);
+                open(self.keys.get(&(level, dir))?, packet, long.at, largest)?
+            }
+        };
+        self.largest[level.space()][dir] = largest.max(Some(opened.number));
         Some(opened)
     }
 
@@ -357,42 +460,57 @@ impl Connection {
             (Level::OneRtt, _) => Label::ServerApplication,
             _ => return,
         };
-        let Some(secret) = log.secret(&random, label) else { return };
         let largest = self.largest[level.space()][dir];
-        for id in [0x1301, 0x1302, 0x1303] {
-            let keys = suite(id).and_then(|s| Keys::new(self.version, s, secret));
-            if let Some(keys) = keys.filter(|k| open(k, packet, number_at, largest).is_some()) {
-                self.keys.insert((level, dir), keys);
-                return;
+        for secret in log.secrets(&random, label) {
+            for id in [0x1301, 0x1302, 0x1303] {
+                let keys = suite(id).and_then(|s| Keys::new(self.version, s, secret));
+                if let Some(keys) = keys.filter(|k| open(k, packet, number_at, largest).is_some()) {
+                    self.keys.insert((level, dir), keys);
+                    return;
+                }
             }
         }
     }
 
-    fn open_short(
-        &mut self,
-        dir: usize,
-        packet: &[u8],
-        number_at: usize,
-        log: &KeyLog,
-    ) -> Option<(u64, Vec<u8>, usize)> {
+    fn open_short(&mut self, dir: usize, packet: &[u8], number_at: usize, log: &KeyLog) -> Option<Opened> {
         let level = Level::OneRtt;
         let largest = self.largest[level.space()][dir];
         if !self.keys.contains_key(&(level, dir)) {
             self.derive(level, dir, packet, number_at, log);
         }
+        let phase = self.phase[dir];
         let keys = self.keys.get(&(level, dir))?;
         let opened = match open(keys, packet, number_at, largest) {
-            Some(opened) => opened,
-            None => {
-                let next = keys.updated()?;
-                let opened = open(&next, packet, number_at, largest)?;
-                self.phase[dir] += 1;
-                self.keys.insert((level, dir), next);
-                opened
-            }
+            Some(opened) => Opened { phase, ..opened },
+            None => match self.older[dir].as_ref().and_then(|keys| open(keys, packet, number_at, largest)) {
+                Some(opened) => Opened { phase: phase.saturating_sub(1), ..opened },
+                None => match self.updated(dir, packet, number_at) {
+                    Some(opened) => opened,
+                    None => {
+                        self.derive(level, dir, packet, number_at, log);
+                        open(self.keys.get(&(level, dir))?, packet, number_at, largest)?
+                    }
+                },
+            },
         };
-        self.largest[level.space()][dir] = largest.max(Some(opened.0));
+        self.largest[level.space()][dir] = largest.max(Some(opened.number));
         Some(opened)
+    }
+
+    /// The first packet after a key update (RFC 9001 §6).
+    fn updated(&mut self, dir: usize, packet: &[u8], number_at: usize) -> Option<Opened> {
+        let largest = self.largest[Level::OneRtt.space()][dir];
+        let mut keys = self.keys.get(&(Level::OneRtt, dir))?.updated()?;
+        for more in 1..=MAX_UPDATES {
+            let next = keys.updated()?;
+            if let Some(opened) = open(&keys, packet, number_at, largest) {
+                self.phase[dir] += more;
+                self.older[dir] = self.keys.insert((Level::OneRtt, dir), keys).filter(|_| more == 1);
+                return Some(Opened { phase: self.phase[dir], ..opened });
+            }
+            keys = next;
+        }
+        None
     }
 
     fn crypto(&mut self, level: Level, dir: usize, offset: u64, data: &[u8], out: &mut Vec<Layer>) {
@@ -466,11 +584,11 @@ impl Connection {
     }
 }
 
-fn open(keys: &Keys, packet: &[u8], number_at: usize, largest: Option<u64>) -> Option<(u64, Vec<u8>, usize)> {
+fn open(keys: &Keys, packet: &[u8], number_at: usize, largest: Option<u64>) -> Option<Opened> {
     let (first, truncated, len) = keys.unhide(packet, number_at)?;
     let number = keys::number(largest, truncated, len);
     let plain = keys.open(packet, first, number, truncated, (number_at, len))?;
-    Some((number, plain, number_at + len))
+    Some(Opened { number, plain, header: number_at + len, phase: 0 })
 }
 
 impl Long<'_> {
@@ -490,7 +608,8 @@ impl Long<'_> {
 
 fn sealed(level: Level, len: usize, long: &Long<'_>) -> Layer {
     let text = format!("{} (protected, {len} B)", level.name());
-    let message = Message::QuicPacket { ty: level.name(), number: None, decrypted: false };
+    let message =
+        Message::QuicPacket { ty: level.name(), number: None, decrypted: false, frames: Vec::new() };
     Layer::new("QUIC", text, len, message).own(long.at).with(long.fields())
 }
 
@@ -506,15 +625,28 @@ fn unprotected(packet: &[u8], long: &Long<'_>) -> Layer {
             .map(|v| format!("{:#x}", u32::from_be_bytes(*v)))
             .collect();
         ("Version Negotiation", format!("Version Negotiation ({})", versions.join(", ")))
+    } else if !matches!(long.version, V1 | V2) {
+        (
+            "unknown version",
+            format!("version {:#x} ({} B that only this version can read)", long.version, rest.len()),
+        )
     } else {
         ("Retry", format!("Retry (token {} B)", rest.len().saturating_sub(16)))
     };
-    let message = Message::QuicPacket { ty, number: None, decrypted: false };
+    let message = Message::QuicPacket { ty, number: None, decrypted: false, frames: Vec::new() };
     Layer::new("QUIC", text, packet.len(), message).with(long.fields())
 }
 
-/// A long header (RFC 9000 §17.2) of a version that is read.
-fn long_header(b: &[u8]) -> Option<Long<'_>> {
+/// Whether it is a client's first packet, which everybody can open.
+fn opens_initial(packet: &[u8], long: &Long<'_>) -> bool {
+    let keys = || Keys::initial(long.version, long.dcid);
+    long.level == Some(Level::Initial)
+        && keys().is_some_and(|keys| open(&keys[0], packet, long.at, None).is_some())
+}
+
+/// A long header (RFC 9000 §17.2) of a version that is read; of another one (RFC 8999 §5.1) only when it goes to an ID that is
+/// `known`.
+fn long_header(b: &[u8], known: impl Fn(&[u8]) -> bool) -> Option<Long<'_>> {
     let mut r = Reader::new(b);
     let first = r.u8()?;
     let version = r.u32()?;
@@ -527,8 +659,8 @@ fn long_header(b: &[u8]) -> Option<Long<'_>> {
     if version == 0 {
         return (r.left() > 0 && r.left().is_multiple_of(4)).then_some(none);
     }
-    if !matches!(version, V1 | V2) || first & 0x40 == 0 {
-        return None;
+    if !matches!(version, V1 | V2) {
+        return known(dcid).then_some(none);
     }
     let bits = first >> 4 & 3;
     // RFC 9369 §3.2.

@@ -32,6 +32,20 @@ pub(in crate::dissect) struct Known {
     session_id: Vec<u8>,
     /// The client's last hello offered early data.
     pub(in crate::dissect) early_data: bool,
+    /// The token of a server's stateless resets (RFC 9000 §18.2).
+    pub(in crate::dissect) reset_token: Option<[u8; 16]>,
+}
+
+impl Known {
+    /// What is good to know before the handshake is read again.
+    pub(in crate::dissect) fn beforehand(self) -> Known {
+        Known {
+            client_random: self.client_random,
+            alpn: self.alpn,
+            reset_token: self.reset_token,
+            ..Known::default()
+        }
+    }
 }
 
 /// A message's words, and its fields.
@@ -245,6 +259,16 @@ fn extension(
             *value = names.join(",");
         }
         51 => *value = group_name(r.u16()?),
+        57 if !client => {
+            // RFC 9000 §18: numbers and values; 2 is the token of stateless resets.
+            while let Some(parameter) = r.varint() {
+                let content = r.vec_varint()?;
+                if let (2, Ok(token)) = (parameter, content.try_into()) {
+                    known.reset_token = Some(token);
+                }
+            }
+            *value = format!("{} B", data.len());
+        }
         _ => *value = if data.is_empty() { String::new() } else { format!("{} B", data.len()) },
     }
     Some(None)

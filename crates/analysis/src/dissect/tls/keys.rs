@@ -10,6 +10,9 @@ const MAX_CONNECTIONS: usize = 100_000;
 /// Longest secret (SHA-512 is the longest hash that any suite could bring).
 const MAX_SECRET: usize = 64;
 
+/// Most secrets of one name and one client's random.
+const MAX_SAME: usize = 8;
+
 /// A secret's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::dissect) enum Label {
@@ -89,9 +92,11 @@ impl KeyLog {
             return;
         }
         let of = self.secrets.entry(random).or_default();
-        // Both ends of a connection may log: the same secret comes twice.
-        of.retain(|(l, _)| *l != label);
-        of.push((label, secret));
+        // Both ends of a connection may log: the same secret comes twice. A ClientHello that is replayed leads to others.
+        of.retain(|known| *known != (label, secret.clone()));
+        if of.iter().filter(|(l, _)| *l == label).count() < MAX_SAME {
+            of.push((label, secret));
+        }
     }
 
     /// Whether there are none.
@@ -100,8 +105,13 @@ impl KeyLog {
     }
 
     pub(in crate::dissect) fn secret(&self, random: &Random, label: Label) -> Option<&[u8]> {
-        let of = self.secrets.get(random)?;
-        of.iter().find(|(l, _)| *l == label).map(|(_, s)| s.as_slice())
+        self.secrets(random, label).last()
+    }
+
+    /// All secrets of this name: several when a ClientHello was replayed.
+    pub(in crate::dissect) fn secrets(&self, random: &Random, label: Label) -> impl Iterator<Item = &[u8]> {
+        let of = self.secrets.get(random).into_iter().flatten();
+        of.filter(move |(l, _)| *l == label).map(|(_, s)| s.as_slice())
     }
 }
 

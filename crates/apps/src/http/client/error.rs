@@ -48,6 +48,8 @@ pub enum Error {
     Http2(::h2::Error),
     /// An HTTP/3 or QUIC error, in their words.
     Http3(String),
+    /// The server refused the early data that the request was part of.
+    EarlyDataRefused,
 }
 
 impl Error {
@@ -56,13 +58,16 @@ impl Error {
         match self {
             Error::Empty | Error::Send(_) => reused,
             Error::Receive(error) => reused && error.kind() == io::ErrorKind::ConnectionReset,
-            Error::Http2(_) => self.refused(),
+            Error::Http2(_) | Error::EarlyDataRefused => self.refused(),
             _ => false,
         }
     }
 
-    /// The server says that it did not look at the request (RFC 9113 §8.7).
+    /// The server says that it did not look at the request (RFC 9113 §8.7, RFC 9001 §4.6.2).
     pub(crate) fn refused(&self) -> bool {
+        if matches!(self, Error::EarlyDataRefused) {
+            return true;
+        }
         let Error::Http2(error) = self else { return false };
         let refused = error.reason() == Some(::h2::Reason::REFUSED_STREAM);
         refused || error.is_go_away() && error.is_remote() && error.reason() == Some(::h2::Reason::NO_ERROR)
@@ -87,6 +92,7 @@ impl fmt::Display for Error {
             Error::TooLarge(what) => write!(f, "{what} larger than allowed"),
             Error::Http2(error) => write!(f, "HTTP/2: {error}"),
             Error::Http3(error) => write!(f, "HTTP/3: {error}"),
+            Error::EarlyDataRefused => f.write_str("the server refused early data"),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! # drop((timings, status, body)); Ok(()) }
 //! ```
 
+mod alt_svc;
 mod error;
 mod h1;
 mod h2;
@@ -28,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, timeout};
 
 pub use error::{Error, TlsError};
-pub use h3::Quic;
+pub use h3::{Quic, QuicConnected};
 pub use types::{Body, ConnectionInfo, Event, Headers, Pushed, Request, Response, Timings, Trace, Upgraded};
 
 pub(crate) use h1::{Freed, Http1, Outgoing, write_fields};
@@ -111,6 +112,9 @@ pub struct Config {
     /// Whether what is written first leaves with the SYN, where a server gave a cookie before (TCP Fast Open, RFC 7413); not on the
     /// machine's own sockets.
     pub fast_open: bool,
+    /// Whether new connections go by HTTP/3 where an answer of before said that it is there (`Alt-Svc`, RFC 7838). Connections
+    /// that stand are used on.
+    pub alt_svc: bool,
     /// Whether HTTP/2 servers may push (SETTINGS_ENABLE_PUSH).
     pub push: bool,
     /// The receive window of an HTTP/2 stream; 65,535 unless given.
@@ -134,6 +138,7 @@ impl Default for Config {
             tls: None,
             quic: None,
             fast_open: false,
+            alt_svc: false,
             push: false,
             stream_window: 65_535,
             connection_window: 65_535,
@@ -205,7 +210,10 @@ impl Client {
             let lease = self.0.acquire(&origin, &request, &marks).await?;
             let reused = lease.reused;
             match self.on(lease, &request, &marks).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    self.0.learn(&origin, &response);
+                    return Ok(response);
+                }
                 Err(error) => {
                     let allowed = match self.0.config.retry {
                         Retry::Never => error.refused(),
@@ -241,6 +249,24 @@ impl Client {
     }
 }
 
+/// Opens an HTTP/3 connection to this UDP port.
+pub(crate) async fn dial_http3(
+    config: &Config,
+    (origin, port): (&Origin, u16),
+    limit: Option<Duration>,
+    request: &Request,
+    marks: &Arc<Mutex<Marks>>,
+    id: u64,
+) -> Result<(Got, Arc<ConnectionInfo>), Error> {
+    let dialling = h3::open(config, origin, port, request, marks, id);
+    let conn = match limit {
+        None => dialling.await?,
+        Some(limit) => timeout(limit, dialling).await.map_err(|_| Error::ConnectTimeout(limit))??,
+    };
+    let info = conn.info.clone();
+    Ok((Got::H3(conn), info))
+}
+
 /// Opens a connection.
 pub(crate) async fn dial(
     config: &Config,
@@ -249,14 +275,10 @@ pub(crate) async fn dial(
     marks: &Arc<Mutex<Marks>>,
     id: u64,
 ) -> Result<(Got, Arc<ConnectionInfo>), Error> {
-    if config.version == Version::Http3 {
-        let dialling = h3::open(config, origin, request, marks, id);
-        let conn = match config.connect_timeout {
-            None => dialling.await?,
-            Some(limit) => timeout(limit, dialling).await.map_err(|_| Error::ConnectTimeout(limit))??,
-        };
-        let info = conn.info.clone();
-        return Ok((Got::H3(conn), info));
+    // Plain `http` has no HTTP/3.
+    if config.version == Version::Http3 && origin.secure {
+        let limit = config.connect_timeout;
+        return dial_http3(config, (origin, origin.port), limit, request, marks, id).await;
     }
     let dialling = connect(config, origin, request, marks);
     let (tcp, local, peer) = match config.connect_timeout {

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::alt_svc::{self, Ways};
 use super::h1::{Freed, Http1};
 use super::h2::Http2;
 use super::h3::Http3;
-use super::{Config, ConnectionInfo, Error, Event, Marks, Origin, Request, Version, dial, locked};
+use super::{
+    Config, ConnectionInfo, Error, Event, Marks, Origin, Request, Response, Version, dial, dial_http3, locked,
+};
 use crate::http::stream::BoxStream;
 
 /// Requests that may wait for a connection to one host.
@@ -60,6 +63,7 @@ pub(crate) struct Pool {
     pub(crate) config: Config,
     hosts: Mutex<BTreeMap<Origin, Host>>,
     pub(crate) opened: Mutex<Vec<Arc<ConnectionInfo>>>,
+    ways: Mutex<Ways>,
     next: AtomicU64,
 }
 
@@ -100,7 +104,41 @@ impl Host {
 
 impl Pool {
     pub(super) fn new(config: Config) -> Pool {
-        Pool { config, hosts: Mutex::default(), opened: Mutex::default(), next: AtomicU64::new(0) }
+        Pool {
+            config,
+            hosts: Mutex::default(),
+            opened: Mutex::default(),
+            ways: Mutex::default(),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// What an answer says of other ways to the same pages.
+    pub(super) fn learn(&self, origin: &Origin, response: &Response) {
+        if self.config.alt_svc && origin.secure {
+            locked(&self.ways).learn(origin, &response.headers, Instant::now());
+        }
+    }
+
+    /// A connection of the kind that the origin is known to have.
+    async fn dial(
+        &self,
+        origin: &Origin,
+        request: &Request,
+        marks: &Arc<Mutex<Marks>>,
+        id: u64,
+    ) -> Result<(Got, Arc<ConnectionInfo>), Error> {
+        let way = locked(&self.ways).port(origin, Instant::now());
+        let Some(port) = way else { return dial(&self.config, origin, request, marks, id).await };
+        let limit = self.config.connect_timeout.unwrap_or(alt_svc::PATIENCE).min(alt_svc::PATIENCE);
+        match dial_http3(&self.config, (origin, port), Some(limit), request, marks, id).await {
+            Err(error) => {
+                request.tell(&Event::Info(&format!("no HTTP/3 ({error}): by TCP")));
+                locked(&self.ways).broken(origin, Instant::now());
+                dial(&self.config, origin, request, marks, id).await
+            }
+            dialled => dialled,
+        }
     }
 
     pub(super) fn close_idle(&self) {
@@ -187,8 +225,8 @@ impl Pool {
     fn may_be_http2(&self, origin: &Origin) -> bool {
         match self.config.version {
             Version::Http10 | Version::Http11 => false,
-            Version::Http2 => origin.secure,
-            Version::Http2PriorKnowledge | Version::Http3 => true,
+            Version::Http2 | Version::Http3 => origin.secure,
+            Version::Http2PriorKnowledge => true,
         }
     }
 
@@ -201,7 +239,7 @@ impl Pool {
         let mut place = Place { pool: Arc::downgrade(self), origin: origin.clone(), kept: false };
         locked(marks).granted = Some(Instant::now());
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (got, info) = dial(&self.config, origin, request, marks, id).await?;
+        let (got, info) = self.dial(origin, request, marks, id).await?;
         locked(marks).ready = Some(Instant::now());
         {
             let mut opened = locked(&self.opened);

@@ -65,6 +65,8 @@ pub struct Options {
     pub write_out: Option<String>,
     /// `--http1.0` and so on.
     pub version: Version,
+    /// `--alt-svc`: what answers say of HTTP/3 is believed within this command.
+    pub alt_svc: bool,
     /// `--resolve`
     pub resolve: Vec<(String, u16, Vec<IpAddr>)>,
     /// `-k`, `--cacert`, `--cert`, `--tlsv1.2`, `--tls-max`.
@@ -251,6 +253,14 @@ impl Options {
             "--http2-prior-knowledge" => self.version = Version::Http2PriorKnowledge,
             "--tlsv1.2" => self.tls.versions = vec![VersionWord::Tls12, VersionWord::Tls13],
             "--tlsv1.3" => self.tls.versions = vec![VersionWord::Tls13],
+            "--alt-svc" => {
+                // curl's file keeps it for the next command.
+                if parser.argument(name, rest)? != "-" {
+                    return Err(parser
+                        .wrong("there are no files here", Some("--alt-svc - remembers within the command")));
+                }
+                self.alt_svc = true;
+            }
             "--output" | "--remote-name" => {
                 // "-" is standard output, and there is no other file here.
                 self.discard = name == "--remote-name" || parser.argument(name, rest)? != "-";
@@ -361,7 +371,7 @@ impl Options {
 
 /// For options that are not here.
 const KNOWN: &str = "known: -0 -4 -A -b -c -d -e -E -f -G -H -i -I -k -L -m -N -o -O -r -s -S -u -v -w -X -#, --http1.1 --http2 \
-                     --http2-prior-knowledge --http3 --http3-only --compressed --resolve --retry --connect-timeout --max-redirs --json \
+                     --http2-prior-knowledge --http3 --http3-only --alt-svc --compressed --resolve --retry --connect-timeout --max-redirs --json \
                      --data-urlencode --cacert --tlsv1.2 --tlsv1.3 --tls-max";
 
 /// `name:port:address[,address]`.

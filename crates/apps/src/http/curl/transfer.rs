@@ -68,6 +68,7 @@ pub(super) async fn run(options: &Options, cx: &Cx) -> i32 {
             .collect(),
         tls: Some(tls.clone()),
         quic: Some(tls),
+        alt_svc: options.alt_svc,
         ..Config::default()
     };
     let mut run = Run { options, cx, client: Client::new(config), jar: Vec::new() };
@@ -115,6 +116,7 @@ fn explain(error: &Error, url: &Url, since: Instant) -> Failure {
         Error::TooLarge(what) => failure(56, format!("Too large response: {what} larger than allowed")),
         // curl: CURLE_HTTP3.
         Error::Http3(error) => failure(95, format!("HTTP/3: {error}")),
+        Error::EarlyDataRefused => failure(95, "HTTP/3: early data refused"),
         Error::Http2(error) => match error.reason() {
             Some(reason) if error.is_reset() => {
                 let code = u32::from(reason);
@@ -352,6 +354,7 @@ impl Run<'_> {
         outcome.version = match response.version {
             http::Version::HTTP_10 => "1.0",
             http::Version::HTTP_2 => "2",
+            http::Version::HTTP_3 => "3",
             _ => "1.1",
         };
         outcome.content_type = response.header("content-type").unwrap_or_default().into();

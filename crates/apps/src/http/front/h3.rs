@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::message::is_ambiguous;
 use super::{AnswerBody, BodyError, Ends, Exchange, Front, Note, RequestBody};
-use crate::quic::{server_endpoint, transport};
+use crate::quic::{Life, server_config, server_endpoint, transport};
 use crate::tls::ServerTls;
 
 /// What is written of one stream at a time.
@@ -29,8 +29,8 @@ const PIECES: usize = 4;
 pub(super) async fn serve(front: Arc<Front>, port: u16, tls: &ServerTls) -> io::Result<()> {
     let socket = net::UdpSocket::bind(("0.0.0.0", port)).await?;
     let local = socket.local_addr()?;
-    let transport = transport(front.limits.keepalive_timeout, None)?;
-    let endpoint = server_endpoint(&front.cx, tls, transport, true, socket)?;
+    let config = server_config(tls, transport(front.limits.keepalive_timeout, None)?, true)?;
+    let (endpoint, _plug) = server_endpoint(&front.cx, config, &[], Life::default(), Arc::new(socket))?;
     let places = Arc::new(Semaphore::new(front.limits.worker_connections));
     while let Some(incoming) = endpoint.accept().await {
         let Ok(place) = places.clone().try_acquire_owned() else {

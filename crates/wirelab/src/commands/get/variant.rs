@@ -8,6 +8,7 @@ use crate::GetArgs;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Variant {
     http: Option<String>,
+    alt_svc: bool,
     tls: Option<String>,
     early_data: bool,
     false_start: bool,
@@ -23,7 +24,7 @@ pub(super) struct Variant {
 /// What a wrong word is answered with: the message and a hint.
 type Wrong = (String, String);
 
-const WORDS: &str = "words of --compare: http1.1, http2, tls1.2, tls1.2-rsa, tls1.3, false-start, early-data, fast-open, no-resume, no-cache, no-compress, rtt=100ms, \
+const WORDS: &str = "words of --compare: http1.1, http2, http3, alt-svc, tls1.2, tls1.2-rsa, tls1.3, false-start, early-data, fast-open, no-resume, no-cache, no-compress, rtt=100ms, \
                      rate=10mbit, loss=2%; `+` joins several, as in http1.1+tls1.2";
 
 impl Variant {
@@ -38,6 +39,7 @@ impl Variant {
         }
         (all.early_data, all.fast_open) = (args.early_data, args.fast_open);
         all.false_start = args.false_start;
+        all.alt_svc = args.alt_svc;
         if let Some(rtt) = &args.rtt {
             all.rtt(rtt)?;
         }
@@ -63,6 +65,10 @@ impl Variant {
             let message = "early data is TLS 1.3's".to_string();
             return Err((message, "--early-data alone, or with --tls 1.3".into()));
         }
+        if self.http.as_deref() == Some("3") && self.tls.as_deref().is_some_and(|tls| tls != "1.3") {
+            let message = "HTTP/3 has TLS 1.3 inside".to_string();
+            return Err((message, "--http 3 alone, or with --tls 1.3".into()));
+        }
         if self.early_data && self.no_resume {
             let message = "early data needs a session to resume".to_string();
             return Err((message, "leave no-resume out".into()));
@@ -81,6 +87,7 @@ impl Variant {
                 Some(_) => return Err((format!("--compare: {word} is no variant"), WORDS.into())),
                 None => match word {
                     "default" => {}
+                    "alt-svc" => all.alt_svc = true,
                     "early-data" => all.early_data = true,
                     "false-start" => all.false_start = true,
                     "fast-open" => all.fast_open = true,
@@ -102,9 +109,8 @@ impl Variant {
 
     fn http(&mut self, version: &str) -> Result<(), Wrong> {
         match version {
-            "1.1" | "2" => self.http = Some(version.into()),
-            "3" => return Err(("HTTP/3 is not there yet".into(), "--http 1.1 or 2".into())),
-            other => return Err((format!("there is no HTTP/{other} here"), "--http 1.1 or 2".into())),
+            "1.1" | "2" | "3" => self.http = Some(version.into()),
+            other => return Err((format!("there is no HTTP/{other} here"), "--http 1.1, 2 or 3".into())),
         }
         Ok(())
     }
@@ -179,6 +185,10 @@ impl Variant {
         if self.fast_open && (line == "[hosts.origin]" || line == "[hosts.edge]") {
             return format!("{line}\nsysctl = {{ \"net.ipv4.tcp_fastopen\" = {LISTENERS_FAST_OPEN} }}");
         }
+        // A server that has HTTP/3 says so in every answer: only where it is the question.
+        if line.starts_with("tls = { certificate = ") && (self.alt_svc || self.http.as_deref() == Some("3")) {
+            return format!("versions = [\"1.1\", \"2\", \"3\"]\n{line}");
+        }
         if link.is_empty() {
             return line.into();
         }
@@ -208,6 +218,7 @@ impl Variant {
         option("--http", self.http.as_ref());
         option("--tls", self.tls.as_ref());
         let switches = [
+            ("--alt-svc", self.alt_svc),
             ("--early-data", self.early_data),
             ("--false-start", self.false_start),
             ("--fast-open", self.fast_open),
@@ -256,6 +267,7 @@ impl fmt::Display for Variant {
         words.extend(self.http.as_ref().map(|v| format!("HTTP/{v}")));
         words.extend(self.tls.as_ref().map(|v| format!("TLS {v}")));
         let switches = [
+            ("Alt-Svc", self.alt_svc),
             ("0-RTT", self.early_data),
             ("False Start", self.false_start),
             ("Fast Open", self.fast_open),
@@ -302,7 +314,7 @@ mod tests {
     #[test]
     fn wrong_words_are_refused() {
         for word in [
-            "http3",
+            "http4",
             "http9",
             "tls1.1",
             "quick",
@@ -313,6 +325,7 @@ mod tests {
             "loss=2",
             "tls1.2+early-data",
             "tls1.3+false-start",
+            "http3+tls1.2",
         ] {
             assert!(Variant::default().with(word).is_err(), "{word}");
         }
