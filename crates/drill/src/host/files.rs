@@ -69,7 +69,7 @@ impl Files {
                 let Some(Open::PipeWrite(n)) = self.open.get(fd) else { return failed(Errno::EBADF) };
                 let pipe = &mut self.pipes[*n];
                 let taken = data.len().min(PIPE_SIZE - pipe.len());
-                if taken == 0 && data.len() > 0 {
+                if taken == 0 && !data.is_empty() {
                     return None;
                 }
                 match data {
