@@ -105,6 +105,10 @@ fn tls_http_and_dns_are_named_as_tshark_names_them() {
         "tls.alert_message.desc",
         "http.response.code",
         "websocket.opcode",
+        "websocket.masking_key",
+        "websocket.payload.close.status_code",
+        "websocket.payload.ping",
+        "websocket.payload.pong",
     ];
     let dissection = dissect("web.pcapng");
     let Some(mut rows) = tshark("web.pcapng", &[], &fields) else { return };
@@ -135,7 +139,9 @@ fn tls_http_and_dns_are_named_as_tshark_names_them() {
     compare("http.request.method", &dissection, &rows, 3, |p| all(p, "http.request.method"));
     compare("http.request.uri", &dissection, &rows, 4, |p| all(p, "http.request.uri"));
     compare("alert", &dissection, &rows, 5, |p| all(p, "tls.alert_message.desc"));
-    compare("websocket.opcode", &dissection, &rows, 7, |p| all(p, "websocket.opcode"));
+    for (at, name) in fields.iter().enumerate().skip(7) {
+        compare(name, &dissection, &rows, at, |p| all(p, name));
+    }
     // tshark tells a response where its body ends, we where its head does.
     let mut mine: Vec<String> = Vec::new();
     dissection.packets.values().for_each(|p| mine.extend(all(p, "http.response.code")));

@@ -130,8 +130,9 @@ impl Frame {
                 fields.push(Field::new("websocket.payload.text", lossy(&self.kept)));
             }
             (9 | 10, _) if plain => {
+                let name = if self.opcode == 9 { "websocket.payload.ping" } else { "websocket.payload.pong" };
                 text = format!("{text} \"{}\"", lossy(&self.kept));
-                fields.push(Field::new("websocket.payload", hex(&self.kept)));
+                fields.push(Field::new(name, hex(&self.kept)));
             }
             _ if plain => fields.push(Field::new("websocket.payload", hex(&self.kept))),
             _ => {}

@@ -292,11 +292,11 @@ fn shown(event: &Event) -> String {
             format!("text {cut:?}{more} ({} B)", text.len())
         }
         Event::Binary(bytes) => format!("{} bytes", bytes.len()),
-        Event::Ping(payload) => format!("ping {:?}, answered", String::from_utf8_lossy(payload)),
+        Event::Ping(payload) => format!("ping \"{}\", answered", payload.escape_ascii()),
         Event::Pong(payload, Some(after)) => {
-            format!("pong {:?} after {}", String::from_utf8_lossy(payload), ms(*after))
+            format!("pong \"{}\" after {}", payload.escape_ascii(), ms(*after))
         }
-        Event::Pong(payload, None) => format!("pong {:?} unasked", String::from_utf8_lossy(payload)),
+        Event::Pong(payload, None) => format!("pong \"{}\" unasked", payload.escape_ascii()),
         Event::Closed(closed) => format!("closed {closed}"),
     }
 }

@@ -8,6 +8,7 @@
 mod chromium;
 mod http;
 mod lab;
+mod messages;
 mod programs;
 mod quic;
 mod security;

@@ -99,7 +99,7 @@ impl Running {
     }
 
     /// Waits until something listens on a port of the namespace.
-    fn wait_for(&mut self, ns: &Netns, port: u16) {
+    pub(crate) fn wait_for(&mut self, ns: &Netns, port: u16) {
         let end = Instant::now() + Duration::from_secs(10);
         while ns.run(move || std::net::TcpStream::connect(("127.0.0.1", port)).is_err()) {
             if let Ok(Some(status)) = self.0.try_wait() {
