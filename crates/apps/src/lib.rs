@@ -153,6 +153,12 @@ pub const KINDS: &[Kind] = &[
         schema: || schemars::schema_for!(http::server::HttpServer),
     },
     Kind {
+        name: "naive-cache",
+        about: "a cache on the way that takes whatever looks like HTTP for HTTP, also in a WebSocket",
+        read: http::naive_cache::read,
+        schema: || schemars::schema_for!(http::naive_cache::NaiveCache),
+    },
+    Kind {
         name: "page-load",
         about: "fetches a page with its objects by one version of HTTP and tells what it cost",
         read: http::load::read_page_load,

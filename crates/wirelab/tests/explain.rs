@@ -309,3 +309,16 @@ fn a_host_of_the_own_link_that_is_down_is_known_after_three_seconds() {
     let row = file("host-down", "", &client, &SERVER[..1]);
     holds(&row, &[], &[says, "returned EHOSTUNREACH after 3 s"], &[]);
 }
+
+/// RFC 6455 §5 and §7, from the frames of the run.
+#[test]
+fn a_websockets_pings_masks_and_close_are_told_from_its_frames() {
+    let lost = "No pong came back";
+    let has = [
+        "masked by the client only: 7 of 7 of client's, none of server's",
+        "ping was answered by a pong after 40 ms",
+        "closed the WebSocket with code 1000 (“done”), and server agreed before TCP ended",
+    ];
+    holds("websocket", &[], &has, &[lost]);
+    holds("websocket-lost-ping", &[], &["ping was answered by a pong after 40 ms", lost], &[]);
+}

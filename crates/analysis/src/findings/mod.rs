@@ -33,6 +33,7 @@ mod static_entry;
 mod tcp;
 mod tunnel;
 mod udp;
+mod websocket;
 
 use core::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -79,6 +80,7 @@ pub(crate) const ALL: &[Finding] = &[
     page_broken::find,
     page_times::find,
     request_layers::find,
+    websocket::find,
     session::find,
     echo::find,
     tcp::find,

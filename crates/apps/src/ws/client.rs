@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -40,6 +41,8 @@ pub struct Client {
     pub protocols: Vec<String>,
     /// More header fields, such as `Origin`.
     pub headers: Vec<(String, String)>,
+    /// The host that is connected to instead of the URL's, on the URL's port.
+    pub connect_to: Option<String>,
     /// How the connection is kept.
     pub settings: Settings,
     /// TLS for `wss`.
@@ -125,6 +128,7 @@ impl Client {
             url: url.into(),
             protocols: Vec::new(),
             headers: Vec::new(),
+            connect_to: None,
             settings,
             tls: ClientOptions::default(),
         }
@@ -136,7 +140,16 @@ impl Client {
     /// See [`Failed`].
     pub async fn connect(&self, cx: &Cx) -> Result<Connected, Failed> {
         let url = http_url(&self.url).map_err(|why| Failed::Http(Error::Url(why)))?;
+        let mut addresses = BTreeMap::new();
+        if let (Some(to), Some(host), Some(port)) =
+            (&self.connect_to, url.host_str(), url.port_or_known_default())
+        {
+            let found = net::lookup_host((to.as_str(), port)).await;
+            let found = found.map_err(|error| Failed::Http(Error::Resolve(to.clone(), error)))?;
+            addresses.insert((host.to_string(), port), found.map(|to| to.ip()).collect());
+        }
         let http = client::Client::new(Config {
+            addresses,
             version: Version::Http11,
             retry: Retry::Never,
             tls: Some(Arc::new(tls::Client::new(self.tls.clone(), cx))),
@@ -187,6 +200,8 @@ pub struct WsClient {
     pub protocols: Vec<String>,
     /// The page's origin, as a browser says it.
     pub origin: Option<String>,
+    /// The host that it connects to instead of the URL's: a proxy on the way.
+    pub connect_to: Option<String>,
     /// The time between its pings; it sends none unless given.
     pub ping: Option<Span>,
     /// How long it waits for a pong before it gives up with 1011; `20s` unless given.
@@ -197,7 +212,7 @@ pub struct WsClient {
     pub max_message: Option<Size>,
     /// The largest frame (1009); `1m` unless given.
     pub max_frame: Option<Size>,
-    /// What it does: `say WORDS` (and waits for a message), `say-in 3 WORDS` (in fragments), `say-bytes 300`, `ping` (and waits
+    /// What it does: `say WORDS` (and waits for a message), `say-in 3 WORDS` (in fragments), `say-unmasked WORDS`, `say-bytes 300`, `ping` (and waits
     /// for the pong), `listen 10s`, `sleep 1s` (it reads nothing meanwhile), `raw 81 05 …` (bytes past the protocol),
     /// `closed 1002` (waits for the server to close so), `close 1000 WORDS`, `vanish` (TCP ends without a word). At the end it
     /// closes with 1000.
@@ -262,10 +277,12 @@ pub fn read(table: &Map<String, Value>, env: &Env) -> Result<Ready, Vec<Problem>
         max_frame: given.max_frame.map_or(default.max_frame, Size::bytes),
         ping: given.ping.map(|span| span.0),
         pong_timeout: given.pong_timeout.map_or(default.pong_timeout, |span| span.0),
+        ..default
     };
     let headers = given.origin.into_iter().map(|origin| ("Origin".to_string(), origin)).collect();
-    let client = Client { url: given.url, protocols: given.protocols, headers, settings, tls: given.tls };
     let patience = given.patience.map_or(Duration::from_secs(10), |span| span.0);
+    let WsClient { url, protocols, connect_to, tls, .. } = given;
+    let client = Client { url, protocols, headers, connect_to, settings, tls };
     Ok(Arc::new(Program { client, steps, patience }))
 }
 
@@ -281,6 +298,24 @@ impl App for Program {
             }
         })
     }
+}
+
+/// A text frame as a server would send it (RFC 6455 §5.2).
+fn unmasked(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match (u8::try_from(text.len()), u16::try_from(text.len())) {
+        (Ok(len @ ..=125), _) => frame.push(len),
+        (_, Ok(len)) => {
+            frame.push(126);
+            frame.extend(len.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend((text.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend(text.as_bytes());
+    frame
 }
 
 /// A message as it is printed.
@@ -334,6 +369,11 @@ impl Program {
                     1 => session.text(text).await.map_err(gone)?,
                     n => session.fragments(text, *n).await.map_err(gone)?,
                 }
+                self.answer(session, sent, cx).await?;
+            }
+            Step::SayUnmasked(text) => {
+                let sent = Instant::now();
+                session.raw(&unmasked(text)).await.map_err(gone)?;
                 self.answer(session, sent, cx).await?;
             }
             Step::SayBytes(n) => {

@@ -48,6 +48,8 @@ pub struct Settings {
     pub ping: Option<Duration>,
     /// How long a pong is waited for before the connection is given up (1011); 20 s, as in Python's `websockets`.
     pub pong_timeout: Duration,
+    /// A server takes frames without a mask, which RFC 6455 §5.1 forbids.
+    pub accept_unmasked: bool,
 }
 
 impl Default for Settings {
@@ -57,6 +59,7 @@ impl Default for Settings {
             max_frame: 1 << 20,
             ping: None,
             pong_timeout: Duration::from_secs(20),
+            accept_unmasked: false,
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct WsServer {
     pub max_message: Option<Size>,
     /// The largest frame (1009); `1m` unless given.
     pub max_frame: Option<Size>,
+    /// true: it takes frames without masks, as no server should (RFC 6455 §5.1).
+    pub accept_unmasked: bool,
     /// Connections at a time; 512 unless given.
     pub worker_connections: Option<usize>,
     /// The access log: "combined" unless given, "common" or "off".
@@ -154,6 +156,7 @@ impl WsServer {
             max_frame: self.max_frame.map_or(default.max_frame, Size::bytes),
             ping: self.ping.map(|span| span.0),
             pong_timeout: self.pong_timeout.map_or(default.pong_timeout, |span| span.0),
+            accept_unmasked: self.accept_unmasked,
         }
     }
 }

@@ -75,7 +75,8 @@ impl Session {
     async fn new(stream: BoxStream, read: Bytes, role: Role, settings: Settings) -> Session {
         let config = WebSocketConfig::default()
             .max_message_size(Some(settings.max_message))
-            .max_frame_size(Some(settings.max_frame));
+            .max_frame_size(Some(settings.max_frame))
+            .accept_unmasked_frames(settings.accept_unmasked);
         let due = Instant::now() + settings.ping.unwrap_or_default();
         let ws = WebSocketStream::from_partially_read(stream, read.to_vec(), role, Some(config)).await;
         Session { ws: Some(ws), role, settings, due, waiting: None, pings: 0, closed: None }

@@ -14,6 +14,7 @@ const MAX_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Say { text: String, fragments: usize },
+    SayUnmasked(String),
     SayBytes(usize),
     Ping,
     Listen(Duration),
@@ -24,7 +25,7 @@ pub(super) enum Step {
     Vanish,
 }
 
-const ALL: &str = "say WORDS, say-in N WORDS, say-bytes SIZE, ping, listen TIME, sleep TIME, raw HEX…, closed CODE, \
+const ALL: &str = "say WORDS, say-in N WORDS, say-unmasked WORDS, say-bytes SIZE, ping, listen TIME, sleep TIME, raw HEX…, closed CODE, \
                    close CODE [WORDS], vanish";
 
 /// What is wrong, and what to write.
@@ -32,14 +33,15 @@ type Wrong = (String, String);
 
 impl Step {
     pub(super) fn parse(text: &str) -> Result<Step, Wrong> {
-        let text = text.trim();
-        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-        let rest = rest.trim();
+        let (word, words) = text.trim_start().split_once(' ').unwrap_or((text.trim(), ""));
+        let rest = words.trim();
         let wrong = |message: String, help: &str| (message, help.to_string());
         let span = || Span::parse(rest).map(|span| span.0).map_err(|why| wrong(why, &format!("{word} 10s")));
         match (word, rest) {
             ("say", "") => Err(wrong("say what?".into(), "say hello")),
-            ("say", words) => Ok(Step::Say { text: words.into(), fragments: 1 }),
+            // Line ends count.
+            ("say", _) => Ok(Step::Say { text: words.trim_matches(' ').into(), fragments: 1 }),
+            ("say-unmasked", _) if !rest.is_empty() => Ok(Step::SayUnmasked(words.trim_matches(' ').into())),
             ("say-in", rest) => {
                 let parts = rest.split_once(' ').and_then(|(n, words)| Some((n.parse().ok()?, words)));
                 match parts {
@@ -102,6 +104,8 @@ mod tests {
         let say = |text: &str, fragments| Step::Say { text: text.into(), fragments };
         for (text, step) in [
             ("say hello  world", say("hello  world", 1)),
+            ("say GET / HTTP/1.1\r\n\r\n", say("GET / HTTP/1.1\r\n\r\n", 1)),
+            ("say-unmasked x\n", Step::SayUnmasked("x\n".into())),
             ("say-in 3 hello world", say("hello world", 3)),
             ("say-bytes 2k", Step::SayBytes(2048)),
             ("listen 1.5s", Step::Listen(Duration::from_millis(1500))),
