@@ -109,7 +109,7 @@ fn money_moves_once_and_not_more_than_there_is() {
             &mut world,
             "POST",
             "/transfer",
-            &[&cookie, "Content-Type: text/plain", "Content-Length: 1"],
+            &[&cookie, "Content-Type: text/plain", "Content-Length: 0"],
             ""
         )),
         "415"
@@ -263,6 +263,16 @@ fn one_address_has_only_as_many_connections_as_it_may() {
     assert_eq!(line, "[error] limiting connections, client: 192.0.2.1 has 3");
     // Those were closed: there is room again.
     assert!(world.client(raw(request)).starts_with("HTTP/1.1 200 OK"));
+}
+
+#[test]
+fn a_preloaded_name_is_asked_by_https_without_a_packet_by_http() {
+    let mut world = World::new(Duration::from_millis(1));
+    world.serve("http-server", &json!({ "pages": { "/": { "body": "hello" } } }));
+    let (status, lines) = world.command(&["browser", "--preload", "server", "http://server/"]);
+    assert_eq!(status, 1, "nobody is at port 443");
+    assert_eq!(lines[0], "GET http://server/  307 HSTS: on to https without a packet");
+    assert!(world.lines().is_empty(), "the server saw nothing by http");
 }
 
 /// The places and messages of what is wrong with a table.
