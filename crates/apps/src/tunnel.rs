@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::app::read_table;
 use crate::http::client::locked;
-use crate::quic::{client_endpoint, server_endpoint, transport};
+use crate::quic::{Life, client_config, client_endpoint, server_config, server_endpoint, transport};
 use crate::tls::server::below;
 use crate::tls::{ClientOptions, ClientTls, ServerOptions, ServerTls, VersionWord};
 use crate::{App, AppFuture, Cx, Env, Problem, Ready};
@@ -123,7 +123,8 @@ impl DatagramTunnel {
         let tls = ClientTls::new(tls, &cx.env().pki, Some(cx))?;
         let plain = UdpSocket::bind(("0.0.0.0", self.port)).await?;
         let any = (IpAddr::from(Ipv4Addr::UNSPECIFIED), 0);
-        let endpoint = client_endpoint(cx, &tls, transport(IDLE, None)?, UdpSocket::bind(any).await?)?;
+        let mut endpoint = client_endpoint(cx, 0, UdpSocket::bind(any).await?)?;
+        endpoint.set_default_client_config(client_config(&tls, transport(IDLE, None)?, Arc::default())?);
         let mut open: Option<Connection> = None;
         let mut flows: Vec<SocketAddr> = Vec::new();
         let mut buffer = vec![0; LARGEST];
@@ -178,7 +179,8 @@ impl DatagramTunnel {
     async fn far(&self, tls: &ServerOptions, cx: &Cx) -> io::Result<()> {
         let tls = ServerTls::new(tls, &cx.env().pki, Some(cx))?;
         let socket = UdpSocket::bind(("0.0.0.0", self.port)).await?;
-        let endpoint = server_endpoint(cx, &tls, transport(IDLE, None)?, true, socket)?;
+        let config = server_config(&tls, transport(IDLE, None)?, true)?;
+        let (endpoint, _plug) = server_endpoint(cx, config, &[], Life::default(), Arc::new(socket))?;
         while let Some(incoming) = endpoint.accept().await {
             let (cx, to) = (cx.clone(), self.to);
             net::spawn(async move {
