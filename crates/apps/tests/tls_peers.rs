@@ -173,11 +173,7 @@ fn openssl_s_client_speaks_to_our_server_in_every_version_and_with_every_key() {
         for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
             let said = s_client(port, &[&check[..], &[flag]].concat(), "world");
             for wanted in ["Verify return code: 0 (ok)", "Cert Status: good", "world", version] {
-                assert!(
-                    said.contains(wanted),
-                    "{key} {version}: no `{wanted}` in\n{said}\n{}",
-                    lines.to_string()
-                );
+                assert!(said.contains(wanted), "{key} {version}: no `{wanted}` in\n{said}\n{}", lines);
             }
         }
         wait_for(&lines, "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519 for shop.example");
@@ -201,10 +197,10 @@ fn openssl_resumes_and_sends_early_data_which_our_server_takes_once() {
     for (round, verdict) in [("first", "Early data was accepted"), ("second", "Early data was rejected")] {
         let again =
             s_client(port, &[&check[..], &["-sess_in", &session, "-early_data", &early]].concat(), "world");
-        assert!(again.contains(verdict), "the {round} time: {again}\n{}", lines.to_string());
+        assert!(again.contains(verdict), "the {round} time: {again}\n{}", lines);
     }
     wait_for(&lines, "received \"hurry\" as early data");
-    assert_eq!(lines.to_string().matches("\"hurry\"").count(), 1, "{}", lines.to_string());
+    assert_eq!(lines.to_string().matches("\"hurry\"").count(), 1, "{}", lines);
 }
 
 #[test]
@@ -298,7 +294,7 @@ fn curl_gets_a_page_over_our_tls_by_http_1_and_2() {
             .expect("curl runs");
         let said = String::from_utf8_lossy(&out.stdout);
         let why = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(said, format!("a page over TLS by {version}"), "{why}\n{}", lines.to_string());
+        assert_eq!(said, format!("a page over TLS by {version}"), "{why}\n{}", lines);
     }
     // Another name than the certificate's.
     let out = Command::new("curl")
@@ -314,9 +310,9 @@ fn curl_gets_a_page_over_our_tls_by_http_1_and_2() {
 fn the_primer_tells_speeds_where_time_is_real() {
     let files = Files::new("primer");
     let (lines, running) = files.start("crypto-primer", json!({}));
-    assert_eq!(running.join().expect("no panic"), 0, "{}", lines.to_string());
-    println!("{}", lines.to_string());
+    assert_eq!(running.join().expect("no panic"), 0, "{}", lines);
+    println!("{}", lines);
     for wanted in ["SHA-256: ", " MiB/s", "signatures/s", "checks/s"] {
-        assert!(lines.to_string().contains(wanted), "no `{wanted}` in {}", lines.to_string());
+        assert!(lines.to_string().contains(wanted), "no `{wanted}` in {}", lines);
     }
 }

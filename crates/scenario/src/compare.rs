@@ -223,7 +223,7 @@ pub fn compare(
     let seeds = seeds.or(table.seeds).unwrap_or(SEEDS).min(MAX_SEEDS);
     let seeds: Vec<u64> = (0..u64::from(seeds)).map(|n| base.seed.wrapping_add(n)).collect();
     // Rows that change nothing of the file share their runs.
-    let mut runs: Vec<(Plan, Vec<(usize, usize, usize)>)> = Vec::new();
+    let mut runs: Vec<(Plan, Vec<Place>)> = Vec::new();
     for (c, set) in table.columns.values().enumerate() {
         let mut known: BTreeMap<String, usize> = BTreeMap::new();
         for (r, row) in table.rows.values().enumerate() {
@@ -280,13 +280,13 @@ pub enum CompareError {
     Run(RunError),
 }
 
-/// Row, column, seed and what the run printed for them.
+/// Row, column and seed.
+type Place = (usize, usize, usize);
+
+/// The same, and what the run printed for them.
 type Figure = (usize, usize, usize, Option<f64>);
 
-fn figures(
-    runs: &[(Plan, Vec<(usize, usize, usize)>)],
-    table: &file::Compare,
-) -> Result<Vec<Figure>, CompareError> {
+fn figures(runs: &[(Plan, Vec<Place>)], table: &file::Compare) -> Result<Vec<Figure>, CompareError> {
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Figure>> = Mutex::default();
     let failed: Mutex<Option<RunError>> = Mutex::default();
@@ -298,14 +298,14 @@ fn figures(
                     return;
                 }
                 Ok(outcome) => {
-                    let of = |(r, c, n): &(usize, usize, usize)| {
+                    let of = |(r, c, n): &Place| {
                         let program = table.rows[*r].program.as_deref();
                         let lines = outcome
                             .programs
                             .iter()
                             .filter(|p| program.is_none_or(|name| p.name == name))
                             .flat_map(|p| &p.output);
-                        let value = lines.filter_map(|line| figure(line, &table.measure)).last();
+                        let value = lines.filter_map(|line| figure(line, &table.measure)).next_back();
                         (*r, *c, *n, value)
                     };
                     done.lock().expect("no worker panics").extend(places.iter().map(of));

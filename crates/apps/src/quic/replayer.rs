@@ -85,7 +85,7 @@ struct Seen {
 
 impl Seen {
     /// A client's datagram; whether it is the first of the connection that is wanted.
-    fn from_client(&mut self, datagram: &[u8], wanted: u16) -> bool {
+    fn client_sent(&mut self, datagram: &[u8], wanted: u16) -> bool {
         let Some((to, _)) = ids(datagram) else { return false };
         if self.of_server.contains(to) || self.begun.len() >= MAX_IDS {
             return false;
@@ -99,7 +99,7 @@ impl Seen {
         self.flight.len() == 1
     }
 
-    fn from_server(&mut self, datagram: &[u8]) {
+    fn server_sent(&mut self, datagram: &[u8]) {
         self.answered |= !self.flight.is_empty();
         if let Some((_, from)) = ids(datagram)
             && self.of_server.len() < MAX_IDS
@@ -134,7 +134,7 @@ impl QuicReplayer {
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
             let (n, client) = near.recv_from(&mut buffer).await?;
-            let begins = locked(&seen).from_client(&buffer[..n], self.connection);
+            let begins = locked(&seen).client_sent(&buffer[..n], self.connection);
             let socket = match far.get(&client) {
                 Some(socket) => socket.clone(),
                 None if far.len() >= MAX_CLIENTS => continue,
@@ -187,7 +187,7 @@ impl QuicReplayer {
 async fn back(far: Arc<UdpSocket>, near: Arc<UdpSocket>, client: SocketAddr, seen: Arc<Mutex<Seen>>) {
     let mut buffer = vec![0; MAX_DATAGRAM];
     while let Ok((n, _)) = far.recv_from(&mut buffer).await {
-        locked(&seen).from_server(&buffer[..n]);
+        locked(&seen).server_sent(&buffer[..n]);
         // A client that is gone needs nothing.
         let _ = near.send_to(&buffer[..n], client).await;
     }
@@ -204,13 +204,13 @@ mod tests {
     #[test]
     fn a_first_flight_is_what_comes_before_the_server_answers() {
         let mut seen = Seen::default();
-        assert!(!seen.from_client(&initial(1, 9), 2), "another connection");
-        seen.from_server(&initial(9, 5));
-        assert!(!seen.from_client(&initial(5, 9), 2), "to an ID of the server");
-        assert!(seen.from_client(&initial(2, 9), 2));
-        assert!(!seen.from_client(&initial(2, 9), 2), "its second datagram");
-        seen.from_server(&initial(9, 6));
-        assert!(!seen.from_client(&initial(2, 9), 2));
+        assert!(!seen.client_sent(&initial(1, 9), 2), "another connection");
+        seen.server_sent(&initial(9, 5));
+        assert!(!seen.client_sent(&initial(5, 9), 2), "to an ID of the server");
+        assert!(seen.client_sent(&initial(2, 9), 2));
+        assert!(!seen.client_sent(&initial(2, 9), 2), "its second datagram");
+        seen.server_sent(&initial(9, 6));
+        assert!(!seen.client_sent(&initial(2, 9), 2));
         assert_eq!(seen.flight.len(), 2);
     }
 

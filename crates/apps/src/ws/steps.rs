@@ -68,7 +68,9 @@ impl Step {
                 let pair = |pair: &[u8]| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok();
                 let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
                 match bytes {
-                    Some(bytes) if !bytes.is_empty() && digits.len() % 2 == 0 => Ok(Step::Raw(bytes)),
+                    Some(bytes) if !bytes.is_empty() && digits.len().is_multiple_of(2) => {
+                        Ok(Step::Raw(bytes))
+                    }
                     _ => Err(wrong(format!("{hex:?} are no bytes"), "raw 81 05 68 65 6c 6c 6f")),
                 }
             }

@@ -48,6 +48,7 @@ fn bad_request(why: &str) -> Answer {
 }
 
 /// The 101 for a request, with the subprotocol that was chosen, or the refusal (RFC 6455 §4.2).
+#[expect(clippy::result_large_err, reason = "once a connection")]
 pub(crate) fn accept(exchange: &Exchange, terms: &Terms) -> Result<(Answer, Option<String>), Answer> {
     let headers = &exchange.headers;
     if exchange.method != Method::GET {
