@@ -278,7 +278,8 @@ fn quic_packets_in_another_order_open_all_the_same() {
     for window in [2, 3, 5] {
         let mut capture = wire::capture::read(&bytes).expect("a capture");
         let times: Vec<_> = capture.packets.iter().map(|p| p.at).collect();
-        for packets in capture.packets.chunks_mut(window) {
+        // Nothing comes before the first: it names the connection.
+        for packets in capture.packets[1..].chunks_mut(window) {
             packets.reverse();
         }
         for (packet, at) in capture.packets.iter_mut().zip(times) {

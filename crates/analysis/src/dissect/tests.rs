@@ -91,7 +91,7 @@ fn websocket_frames_follow_their_upgrade_in_any_pieces() {
     assert_eq!(
         texts[1],
         "HTTP 101 Switching Protocols Upgrade: websocket | WebSocket Text [FIN] 5 B \"Hello\", Ping [FIN] 0 B, \
-         Connection Close [FIN] 5 B code 1000 bye"
+         Connection Close [FIN] 5 B 1000 Normal Closure bye"
     );
     assert_eq!(texts[2..5], ["[WebSocket]", "WebSocket Text [FIN] [MASKED] 5 B \"Hello\"", "[WebSocket]"]);
     assert_eq!(texts[5], "WebSocket Binary [FIN] 256 B");

@@ -63,7 +63,7 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
         // Its own error names the temporary file, which nobody asked for.
         let shown = dir.display();
         let message = match e.kind() {
-            io::ErrorKind::NotFound => format!("there is no folder {shown}"),
+            io::ErrorKind::NotFound if !dir.exists() => format!("there is no folder {shown}"),
             io::ErrorKind::NotADirectory => format!("{shown} is no folder"),
             kind => format!("no file can be made in the folder {shown}: {kind}"),
         };
