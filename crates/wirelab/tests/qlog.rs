@@ -48,7 +48,9 @@ fn each_connection_leaves_a_qlog_of_both_ends_beside_the_capture() {
                 assert!(event["data"].is_object(), "{event}");
                 groups.insert(event["group_id"].to_string());
             }
-            assert_eq!(groups.len(), 1, "one file is one connection: {groups:?}");
+            // A client's first packets go by the ID that it made up for the server.
+            let most = if side == "client" { 2 } else { 1 };
+            assert!(groups.len() <= most, "one file is one connection: {groups:?}");
         }
         // What one end sent the other one got: nothing is lost in this row.
         let name = |records: &[Value], what: &str| {

@@ -225,6 +225,8 @@ impl<'a> Job<'a> {
         for program in &outcome.programs {
             for (name, contents) in &program.files {
                 let stem = capture.with_extension("");
+                // A program may be called `HTTP/3`.
+                let name = name.replace(['/', '\\'], "-");
                 let path = PathBuf::from(format!("{}.{}.{name}", stem.display(), program.host));
                 if let Err(e) = save(&path, |w| std::io::Write::write_all(w, contents)) {
                     return Err(unwritable(&path, &e, CAPTURE_HINT, out));

@@ -38,13 +38,14 @@ async def refused():
 
 
 async def too_large():
-    async with connect(URL, proxy=None) as ws:
-        try:
-            await ws.send(b"x" * 200_000)
-            await ws.recv()
-            raise AssertionError("200,000 bytes were taken")
-        except ConnectionClosed as error:
-            assert error.rcvd.code == 1009, error
+    # Not `async with`: closing what the server has closed in the middle of a send fails in the library.
+    ws = await connect(URL, proxy=None)
+    try:
+        await ws.send(b"x" * 200_000)
+        await ws.recv()
+        raise AssertionError("200,000 bytes were taken")
+    except ConnectionClosed as error:
+        assert error.rcvd.code == 1009, error
 
 
 asyncio.run(talk())
