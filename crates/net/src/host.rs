@@ -27,7 +27,7 @@ pub struct Host(Arc<HostInner>);
 
 /// How often a program may be polled without all programs having had to wait meanwhile; one that goes on spins: it wakes itself
 /// and virtual time cannot pass.
-const MAX_POLLS: u64 = 10_000_000;
+const MAX_POLLS: u64 = 1_000_000;
 
 struct HostInner {
     shared: Arc<Shared>,
