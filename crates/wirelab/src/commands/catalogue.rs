@@ -25,12 +25,14 @@ struct Row {
     plan: Plan,
     outcome: Outcome,
     took: Duration,
+    /// Its part of the page, when one is asked for.
+    section: String,
 }
 
 /// Runs all rows on our stack and prints them, writes the page, or checks that it is the one that would be written.
 pub(crate) fn catalogue(args: &CatalogueArgs, out: &mut Output) -> Exit {
     let start = Instant::now();
-    let rows = match run_all(args.jobs) {
+    let rows = match run_all(args.jobs, args.write.is_some() || args.check.is_some()) {
         Ok(rows) => rows,
         Err(e) => {
             out.error(e, None);
@@ -57,7 +59,7 @@ pub(crate) fn catalogue(args: &CatalogueArgs, out: &mut Output) -> Exit {
 }
 
 /// Every row, in the order of the catalogue; each core takes the next one.
-fn run_all(jobs: Option<usize>) -> Result<Vec<Row>, String> {
+fn run_all(jobs: Option<usize>, for_page: bool) -> Result<Vec<Row>, String> {
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Result<Row, String>)>> = Mutex::default();
@@ -67,7 +69,7 @@ fn run_all(jobs: Option<usize>) -> Result<Vec<Row>, String> {
                 while let at = next.fetch_add(1, Ordering::Relaxed)
                     && let Some(entry) = catalogue::all().get(at)
                 {
-                    let Some(row) = run(entry).transpose() else { continue };
+                    let Some(row) = run(entry, for_page).transpose() else { continue };
                     let row = row.map_err(|e| format!("{}: {e}", entry.name));
                     done.lock().expect("no panic while it is held").push((at, row));
                 }
@@ -80,14 +82,16 @@ fn run_all(jobs: Option<usize>) -> Result<Vec<Row>, String> {
 }
 
 /// `None` when this build lacks what the row needs.
-fn run(entry: &'static Entry) -> Result<Option<Row>, String> {
+fn run(entry: &'static Entry, for_page: bool) -> Result<Option<Row>, String> {
     let plan = super::list::planned(entry)?;
     if plan.unmet_need().is_some() {
         return Ok(None);
     }
     let start = Instant::now();
     let outcome = scenario::run(&plan, &Targets::stack()).map_err(|e| e.to_string())?;
-    Ok(Some(Row { entry, plan, outcome, took: start.elapsed() }))
+    let took = start.elapsed();
+    let section = if for_page { section(entry, &plan, &outcome) } else { String::new() };
+    Ok(Some(Row { entry, plan, outcome, took, section }))
 }
 
 fn summary(rows: &[Row], took: Duration, out: &mut Output) {
@@ -145,7 +149,7 @@ fn page(rows: &[Row]) -> String {
         }
     }
     for row in rows {
-        text += &section(row);
+        text += &row.section;
     }
     text
 }
@@ -154,19 +158,18 @@ fn group(row: &Row) -> &'static str {
     row.entry.name.rsplit_once('/').map_or("", |(group, _)| group)
 }
 
-fn section(row: &Row) -> String {
-    let mut text = format!("\n## {}\n\n**{}**", row.entry.short(), row.plan.question);
-    if let Some(zh) = &row.plan.question_zh {
+fn section(entry: &Entry, plan: &Plan, outcome: &Outcome) -> String {
+    let mut text = format!("\n## {}\n\n**{}**", entry.short(), plan.question);
+    if let Some(zh) = &plan.question_zh {
         text += &format!(" {zh}");
     }
     text += "\n";
-    if let Some(about) = &row.plan.about {
+    if let Some(about) = &plan.about {
         text += &format!("\n{}\n", about.trim());
     }
-    let why = analysis::explain(&row.outcome.journal).render(WIDTH);
-    let ladder = Ladder::new(&row.outcome.journal, &Options::default()).render(WIDTH, false, true);
-    let said: String = row
-        .outcome
+    let why = analysis::explain(&outcome.journal).render(WIDTH);
+    let ladder = Ladder::new(&outcome.journal, &Options::default()).render(WIDTH, false, true);
+    let said: String = outcome
         .programs
         .iter()
         .filter(|program| !program.output.is_empty())
