@@ -281,7 +281,7 @@ fn quic_packets_in_another_order_open_all_the_same() {
     for window in [2, 3, 5] {
         let mut capture = wire::capture::read(&bytes).expect("a capture");
         let times: Vec<_> = capture.packets.iter().map(|p| p.at).collect();
-        for packets in capture.packets.chunk_by_mut(|a, b| a.data.get(SOURCE) == b.data.get(SOURCE)) {
+        for packets in capture.packets.chunk_by_mut(|a, b| a.bytes.get(SOURCE) == b.bytes.get(SOURCE)) {
             packets.chunks_mut(window).for_each(<[_]>::reverse);
         }
         for (packet, at) in capture.packets.iter_mut().zip(times) {
