@@ -270,28 +270,24 @@ fn rows_of_the_ladder_keep_to_its_width_and_say_what_stands_inside() {
     assert_eq!(texts(&Dissection::of_journal(&again)), texts(&Dissection::of_journal(&journal)));
 }
 
-/// Datagrams of one side overtake each other: a Handshake packet comes before the ServerHello, a 1-RTT packet before the Finished, a
-/// packet of the next key phase before the last one of this; whoever has the secrets can read them all.
-/// The source address of IPv4 in Ethernet.
-const SOURCE: core::ops::Range<usize> = 26..30;
-
+/// Neighbours change places: a Handshake packet comes before the ServerHello, a 1-RTT packet before the Finished, a packet of the
+/// next key phase before the last one of this; whoever has the secrets can read them all. Nothing comes before the first: it names
+/// the connection.
 #[test]
 fn quic_packets_in_another_order_open_all_the_same() {
     let bytes = std::fs::read(path("quic.pcapng")).expect("it is in the repository");
-    for window in [2, 3, 5] {
-        let mut capture = wire::capture::read(&bytes).expect("a capture");
-        let times: Vec<_> = capture.packets.iter().map(|p| p.at).collect();
-        for packets in capture.packets.chunk_by_mut(|a, b| a.bytes.get(SOURCE) == b.bytes.get(SOURCE)) {
-            packets.chunks_mut(window).for_each(<[_]>::reverse);
-        }
-        for (packet, at) in capture.packets.iter_mut().zip(times) {
-            packet.at = at;
-        }
-        let dissection = Dissection::of_journal(&from_capture(&capture));
-        let all = texts(&dissection);
-        let closed: Vec<_> = all.iter().filter(|t| t.contains("protected") || !t.contains("QUIC")).collect();
-        assert!(closed.is_empty(), "windows of {window}: {closed:?}");
+    let mut capture = wire::capture::read(&bytes).expect("a capture");
+    let times: Vec<_> = capture.packets.iter().map(|p| p.at).collect();
+    for packets in capture.packets[1..].chunks_mut(2) {
+        packets.reverse();
     }
+    for (packet, at) in capture.packets.iter_mut().zip(times) {
+        packet.at = at;
+    }
+    let dissection = Dissection::of_journal(&from_capture(&capture));
+    let all = texts(&dissection);
+    let closed: Vec<_> = all.iter().filter(|t| t.contains("protected") || !t.contains("QUIC")).collect();
+    assert!(closed.is_empty(), "{closed:?}");
 }
 
 #[test]

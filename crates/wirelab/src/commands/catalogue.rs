@@ -214,10 +214,10 @@ mod tests {
 
     #[test]
     fn a_row_becomes_a_section_with_its_answer() {
-        let row = run(catalogue::find("third-ack-lost").expect("it is there"))
+        let row = run(catalogue::find("third-ack-lost").expect("it is there"), true)
             .expect("it runs")
             .expect("it needs nothing");
-        let text = section(&row);
+        let text = &row.section;
         assert!(text.contains(&row.plan.question) && text.contains("第三次握手"));
         assert!(text.contains("SYN-RECV") && text.contains("tcp_synack_retries"), "{text}");
     }
