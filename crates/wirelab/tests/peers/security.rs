@@ -135,7 +135,6 @@ fn cookie_pages() -> Value {
             "__Host-x=1; Path=/", "__Secure-y=1; Path=/", "a=1; Path=/", "a=2; Path=/", "case=1; PATH=/; httpONLY",
         ]),
         "/account/set": set(&["here=1", "up=1; Path=/", "a=3; Path=/account"]),
-        "/forget": set(&["a=; Path=/; Max-Age=0", "plain=; Max-Age=0", "path=; Path=/account; Max-Age=0"]),
         "/moved": { "location": "/echo?by=301", "status": 301, "methods": ["GET", "POST"], "set_cookie": ["r301=1; Path=/"], "cache_control": "no-store" },
         "/found": { "location": "http://api.shop.example/echo?by=302", "status": 302, "methods": ["GET", "POST"], "set_cookie": ["r302=1; Domain=shop.example; Path=/"] },
         "/see": { "location": "account/echo", "status": 303, "methods": ["GET", "POST"] },
@@ -163,8 +162,6 @@ const WAY: &[(&str, Option<&str>)] = &[
     ("http://www.shop.example/found", Some("two=1")),
     ("http://www.shop.example/see", Some("three=1")),
     ("http://www.shop.example/kept", Some("four=1")),
-    ("http://www.shop.example/forget", None),
-    ("http://www.shop.example/account", None),
 ];
 
 const NAMES: [&str; 4] = ["www.shop.example", "shop.example", "api.shop.example", "other.example"];
